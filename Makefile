@@ -1,0 +1,60 @@
+# Everything runs in an environment of its own: .venv, made by the first target that needs it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Where `make demo` and `make test` take their servers from; empty means: the best that is to be had.
+KAFKA  ?=
+REDIS  ?=
+ARGS   ?=
+
+# Each set variable becomes an option of tests.chaos: SEED=7 gives --seed 7.
+CHAOS_OPTIONS := SEED KILLS PROTOCOL MEMBERSHIP MESSAGES REPEATS PARTITIONS PROCESSES HANDLER_MS STORE KAFKA
+lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
+chaos_args = $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-quick check format chaos kafka-jars clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Make the environment (.venv) with everything for demo, tests and checks
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kafka-once needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Watch it work: payments, repeats, kill -9 (KAFKA=apache|mock|docker chooses the broker)
+	KAFKA='$(KAFKA)' $(BIN)/python -m examples.demo $(ARGS)
+
+test: $(STAMP) ## Run all tests (servers: from the environment, Docker, local, embedded)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(STAMP) ## Run the tests that need no server (under a minute)
+	$(BIN)/python -m pytest -q -m 'not integration and not docker and not chaos' $(ARGS)
+
+check: $(STAMP) ## Lint, format, types, layers, quick tests (under two minutes)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test-quick
+
+format: $(STAMP) ## Put the sources in order (ruff)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+chaos: $(STAMP) ## kill -9 on real Kafka and Redis (SEED=7 KILLS=20 PROTOCOL=consumer MEMBERSHIP=dynamic MESSAGES=10000 …)
+	$(BIN)/python -m tests.chaos $(chaos_args) $(ARGS)
+
+kafka-jars: $(STAMP) ## Fetch Apache Kafka's jars once (needs Maven)
+	$(BIN)/python -m kafka_once.testing.services.kafka_jars
+
+clean: ## Remove the environment and what tools left behind
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""Effectively-once processing of Kafka messages: read at least once, claim each key in Redis, run, complete, commit."""
+
+from kafka_once.app import App
+from kafka_once.consumer import Consumer, ConsumerMessage
+from kafka_once.core.events import Outcome
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    ConsumerStopped,
+    InDoubt,
+    KafkaOnceError,
+    MessageError,
+    MissingKey,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    UndecodablePayload,
+)
+from kafka_once.keys import compose, coordinates, field, header, record_key
+from kafka_once.message import Coordinates, Message, TopicPartition
+
+__all__ = [
+    "App",
+    "BrokerError",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "Consumer",
+    "ConsumerMessage",
+    "ConsumerStopped",
+    "Coordinates",
+    "DoubtPolicy",
+    "FailurePolicy",
+    "InDoubt",
+    "KafkaOnceError",
+    "KeyPolicy",
+    "Message",
+    "MessageError",
+    "MissingKey",
+    "Outcome",
+    "Semantics",
+    "StoreError",
+    "StoreRefused",
+    "StoreUnavailable",
+    "TopicPartition",
+    "UndecodablePayload",
+    "compose",
+    "coordinates",
+    "field",
+    "header",
+    "record_key",
+]

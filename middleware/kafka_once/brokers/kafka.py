@@ -1,0 +1,367 @@
+"""Kafka, by confluent-kafka: a member of a consumer group that loses no message it took from the client.
+
+Rules that hold here, and why:
+- Every Consumer call is made on the caller's thread, which is not the main thread: a signal's exception inside the
+  client throws away what it had dequeued (finding 5, C29).
+- The client assigns and unassigns by itself; no callback does it (C03). No callback raises (C27): what goes wrong in
+  one is a bug, kept and raised by `poll`.
+- Seeks, and what must be asked for again, are owed: `poll` pays them before it takes anything. A partition that is
+  just assigned cannot be sought yet, one that is paused had better not be (E05, E07).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from kafka_once.brokers import kafka_commits, kafka_settings
+from kafka_once.brokers.kafka_assignment import Assignment, as_client_partitions
+from kafka_once.brokers.kafka_client import Client
+from kafka_once.brokers.kafka_commits import Commits, as_partition
+from kafka_once.brokers.kafka_errors import Reaction, error_of, rule_on_event
+from kafka_once.brokers.kafka_positions import Jump, Position
+from kafka_once.brokers.kafka_publisher import Publisher
+from kafka_once.brokers.kafka_start import check_topics
+from kafka_once.errors import BrokerRefused, BrokerUnavailable
+from kafka_once.message import Message, TopicPartition
+from kafka_once.ports import CommitMark, CommitResult, Committed, Outgoing, Rebalances
+
+__all__ = ["KafkaBroker"]
+
+log = logging.getLogger("kafka_once.kafka")
+
+_SLICE_S = 0.1  # how long the client is waited for at a time; then debts and callbacks are looked at
+_REJOIN_PAUSE_S = 0.5
+_LONG_AGO_S = 10.0  # a client that lived as long had its place in the group
+_WARN_AGAIN_S = 60.0
+
+
+class KafkaBroker:
+    """See `ports.Broker` for what it promises; see `kafka_settings` for which settings it takes.
+
+    Args:
+        settings: librdkafka's, as for confluent-kafka's Consumer.
+        publish_settings: more of them for publishing; the connection's are taken from `settings`.
+        on_warning: called with a sentence that a person should read; logs it by default.
+        start_timeout_s: how long Kafka may take to answer at the start.
+        answer_timeout_s: how long Kafka may take to answer `committed`.
+        rejoin_timeout_s: how long to wait for a group that still holds our `group.instance.id` (C17).
+
+    Raises:
+        ConfigurationError: the settings lose messages, or librdkafka does not know them.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        publish_settings: Mapping[str, object] | None = None,
+        on_warning: Callable[[str], None] | None = None,
+        *,
+        start_timeout_s: float = 10.0,
+        answer_timeout_s: float = 10.0,
+        rejoin_timeout_s: float = 60.0,
+    ) -> None:
+        self._settings = kafka_settings.consumer_settings(settings)
+        self._publish_settings = kafka_settings.publish_settings(settings, publish_settings)
+        self._on_warning = on_warning or log.warning
+        self._start_timeout_s = start_timeout_s
+        self._answer_timeout_s = answer_timeout_s
+        self._rejoin_timeout_s = rejoin_timeout_s
+        self._address = str(settings.get("bootstrap.servers") or settings.get("metadata.broker.list") or "(mock)")
+        self._topics: list[str] = []
+        self._cluster_id = ""
+        self._client: Client | None = None
+        self._publisher: Publisher | None = None
+        self._assignment = Assignment()
+        self._commits = Commits()
+        self._rejoin_until: float | None = None
+        self._rejoin_at = 0.0
+        self._warned: dict[str, float] = {}
+
+    def __repr__(self) -> str:  # no settings: they hold passwords (H12)
+        return f"<KafkaBroker {self._settings['group.id']!r} at {self._address}>"
+
+    # ---------------------------------------------------------------------------------------------------- membership
+
+    def start(self, topics: Sequence[str], rebalances: Rebalances) -> None:
+        """Check that Kafka answers and the topics are there, then join the group; see `kafka_start` for what it raises."""
+        self._topics = list(topics)
+        self._assignment.pass_on_to(rebalances)
+        for warning in kafka_settings.connection_warnings(self._settings):
+            self._warn(warning)
+        client = self._make_client()
+        try:
+            self._cluster_id = check_topics(
+                client.consumer, topics, self._address, self._start_timeout_s, client.troubles
+            )
+            client.subscribe(topics)
+        except BaseException:
+            client.close(1.0)
+            raise
+        self._client = client
+
+    def cluster_id(self) -> str:
+        """Kafka's cluster id; known after `start`."""
+        return self._cluster_id
+
+    def close(self, timeout_s: float) -> None:
+        """Drain, leave the group, and return within the time-out.
+
+        Consumer.close() may hang for as long as the coordinator is away (C28), so it runs in a thread that is
+        left behind when it takes too long. `on_revoked` does not run there: it is called before, here, while the
+        partitions are still ours and heartbeats go on. What the client calls back after that is passed over.
+        """
+        deadline = time.monotonic() + timeout_s
+        client = self._client
+        if client is not None:
+            client.leave()
+            self._assignment.revoked(self._assignment.positions.owned())
+            self._await_commits(client.consumer, deadline)
+            self._client = None
+            if not client.close(deadline - time.monotonic()):
+                self._warn("Kafka did not let the consumer leave in time; its session will time out")
+        self._commits.give_up()
+        if self._publisher is not None:
+            self._publisher.close(deadline - time.monotonic())
+            self._publisher = None
+
+    # ------------------------------------------------------------------------------------------------------ messages
+
+    def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
+        """Return what is there; wait for the first message at most `timeout_s`.
+
+        A poll that called `on_assigned` returns at once and nothing of those partitions: the caller may seek them
+        first. Raises BrokerRefused and BrokerUnavailable; the position then stands at the first message not returned.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._assignment.was_told = False
+        self._commits.serve()
+        try:
+            if self._client is not None:
+                self._assignment.greet_fresh(self._client.consumer)
+            while True:
+                messages = self._poll_once(max_messages, deadline)
+                if messages or self._assignment.was_told or time.monotonic() >= deadline:
+                    return messages
+        except KafkaException as failed:
+            self._assignment.positions.take_back()
+            self._react(error_of(failed))
+            raise BrokerUnavailable(f"Kafka: {error_of(failed).str()}") from failed
+        except BaseException:
+            self._assignment.positions.take_back()
+            raise
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Return nothing of these until `resume`; partitions that are not owned are passed over (E07)."""
+        owned = [position for position in map(self._position_of, partitions) if position is not None]
+        for position in owned:
+            position.pause()
+        if owned:
+            self._consumer().pause(as_client_partitions(owned))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Go on where `pause` stopped, or where was sought since."""
+        paused = [
+            position for position in map(self._position_of, partitions) if position is not None and position.paused
+        ]
+        for position in paused:
+            position.resume()
+        if paused:
+            self._consumer().resume(as_client_partitions(paused))
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """The next message of this partition is the first at or behind `offset`. Passed over if it is not owned."""
+        position = self._position_of(partition)
+        if position is not None:
+            position.seek(offset)
+
+    # ------------------------------------------------------------------------------------------------------- offsets
+
+    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Committed | None]:
+        """Ask the coordinator. Raises BrokerUnavailable if there is no definite answer for each of them (C32)."""
+        if not partitions:
+            return {}
+        asked = [ClientPartition(*partition) for partition in partitions]
+        try:
+            answers = self._consumer().committed(asked, timeout=self._answer_timeout_s)
+        except KafkaException as failed:
+            raise self._no_answer(error_of(failed)) from failed
+        for answer in answers:
+            if answer.error is not None:
+                raise self._no_answer(answer.error)
+        return {as_partition(answer): _as_committed(answer) for answer in answers}
+
+    def commit(
+        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
+    ) -> None:
+        """Commit without waiting. The metadata must be ASCII (D25)."""
+        offsets = kafka_commits.as_client_partitions(marks, metadata)
+        try:
+            self._consumer().commit(offsets=offsets, asynchronous=True)
+        except KafkaException as failed:
+            self._commits.answer_later(kafka_commits.judge_all(marks, error_of(failed)), on_result)
+        else:
+            self._commits.sent(marks, on_result)
+
+    def commit_now(self, marks: Sequence[CommitMark], metadata: str, timeout_s: float) -> list[CommitResult]:
+        """Commit, and ask Kafka what it holds then.
+
+        The client's own synchronous commit waits for a lost coordinator as long as a session plus a socket's time-out,
+        and takes no time-out. So the commit is sent without waiting and followed by an OffsetFetch, which takes one:
+        both go over the same connection, which Kafka serves in order. What is held then is the answer; what differs
+        is "retry".
+        """
+        if not marks:
+            return []
+        offsets = kafka_commits.as_client_partitions(marks, metadata)
+        try:
+            self._consumer().commit(offsets=offsets, asynchronous=True)
+            held = self._consumer().committed([ClientPartition(*mark.partition) for mark in marks], timeout=timeout_s)
+        except KafkaException as failed:
+            return kafka_commits.judge_all(marks, error_of(failed))
+        return kafka_commits.judge_held(marks, held)
+
+    # ------------------------------------------------------------------------------------------------------- publish
+
+    def publish(self, record: Outgoing, on_done: Callable[[Exception | None], None]) -> None:
+        """Publish without waiting; `on_done` is called from a thread of the publisher's, or here if refused at once."""
+        if self._publisher is not None and self._publisher.is_dead:
+            self._publisher.close(0.0)
+            self._publisher = None
+        if self._publisher is None:
+            self._publisher = Publisher(self._publish_settings)
+        self._publisher.publish(record, on_done)
+
+    # ------------------------------------------------------------------------------------------------------- private
+
+    def _consumer(self) -> Consumer:
+        if self._client is None:
+            assert self._rejoin_until is not None, "the broker is not started, or closed"
+            raise BrokerUnavailable("the group still holds our group.instance.id; waiting for it")
+        return self._client.consumer
+
+    def _make_client(self) -> Client:
+        return Client(self._settings, self._assignment, self._commits.on_commit, self._trouble)
+
+    def _trouble(self, error: KafkaError) -> None:
+        """The client's connections: it tries again by itself, whatever it is."""
+        self._warn(f"Kafka: {rule_on_event(error).text}")
+
+    def _position_of(self, partition: TopicPartition) -> Position | None:
+        return self._assignment.positions.get(partition)
+
+    def _poll_once(self, max_messages: int, deadline: float) -> list[Message]:
+        if self._client is None and not self._rejoin(deadline):
+            return []
+        consumer = self._consumer()
+        self._assignment.pay_seeks(consumer, self._start_of)
+        records = consumer.consume(max_messages, 0)
+        if not records:
+            records = _wait_for_first(consumer, max_messages, deadline)
+        errors = [error for error in (record.error() for record in records) if error is not None]
+        if errors:
+            records = [record for record in records if record.error() is None]
+        jumps: list[Jump] = []
+        messages = self._assignment.positions.take(records, jumps)
+        for error in errors:
+            self._react(error)
+        for jump in jumps:
+            self._look_at(jump)
+        if self._client is not None:
+            self._client.raise_bug()
+        return messages
+
+    def _start_of(self, partition: TopicPartition) -> int | None:
+        """Where reading started; None for a group without commits that begins with the latest: nothing to repeat."""
+        held = self.committed([partition])[partition]
+        if held is not None:
+            return held.offset
+        return (
+            OFFSET_BEGINNING if self._settings["auto.offset.reset"] in {"earliest", "smallest", "beginning"} else None
+        )
+
+    def _look_at(self, jump: Jump) -> None:
+        if jump.found < jump.expected:
+            raise BrokerRefused(
+                f"{jump.partition}: Kafka gives offset {jump.found} where {jump.expected} was next, twice: the log was "
+                "truncated or the topic made anew. Check what was lost, then start again"
+            )
+        low, _high = self._consumer().get_watermark_offsets(ClientPartition(*jump.partition), cached=True)
+        if low > jump.expected:  # D03; all other gaps are markers and compaction (D07)
+            self._warn(f"{jump.partition}: offsets {jump.expected} to {low - 1} were deleted before they were read")
+
+    def _react(self, error: KafkaError) -> None:
+        ruling = rule_on_event(error)
+        if ruling.reaction is Reaction.REFUSE:
+            raise BrokerRefused(f"Kafka: {ruling.text}")
+        if ruling.reaction is Reaction.WARN:
+            self._warn(f"Kafka: {ruling.text}")
+        if ruling.reaction is Reaction.REJOIN:
+            self._prepare_rejoin(ruling.text)
+
+    def _prepare_rejoin(self, why: str) -> None:
+        """End this client; `_rejoin` makes the next. A static member that was killed is held until its session ends."""
+        client, now = self._client, time.monotonic()
+        if client is None:
+            return
+        if self._rejoin_until is None or now - client.made_at > _LONG_AGO_S:
+            self._rejoin_until = now + self._rejoin_timeout_s
+            self._warn(f"Kafka: {why}; trying for {self._rejoin_timeout_s:.0f} s")
+        if now >= self._rejoin_until:
+            raise BrokerRefused(f"Kafka: {why}, since {self._rejoin_timeout_s:.0f} s: is another process using it?")
+        self._assignment.lost(self._assignment.positions.owned())
+        self._client = None
+        self._rejoin_at = now + _REJOIN_PAUSE_S
+        client.close(1.0)
+        self._commits.give_up()
+
+    def _rejoin(self, deadline: float) -> bool:
+        """Make a new client when it is time to; False if that is after the deadline."""
+        wait_s = self._rejoin_at - time.monotonic()
+        if wait_s > 0:
+            time.sleep(max(min(wait_s, deadline - time.monotonic()), 0.0))
+        if time.monotonic() < self._rejoin_at:
+            return False
+        self._client = self._make_client()
+        self._client.subscribe(self._topics)
+        return True
+
+    def _await_commits(self, consumer: Consumer, deadline: float) -> None:
+        """Wait for answers, but leave half of the time for leaving."""
+        until = (time.monotonic() + deadline) / 2
+        while self._commits.waiting() and time.monotonic() < until:
+            consumer.poll(0.02)  # what else comes is of partitions that are given up
+            self._commits.serve()
+
+    def _no_answer(self, error: KafkaError) -> Exception:
+        if rule_on_event(error).reaction is Reaction.REFUSE:
+            return BrokerRefused(f"Kafka: {rule_on_event(error).text}")
+        return BrokerUnavailable(f"Kafka does not tell what the group has committed: {error.str()}")
+
+    def _warn(self, text: str) -> None:
+        """Warn, the same thing at most once a minute."""
+        now = time.monotonic()
+        if now - self._warned.get(text, -_WARN_AGAIN_S) >= _WARN_AGAIN_S:
+            self._warned[text] = now
+            self._on_warning(text)
+
+
+def _wait_for_first(consumer: Consumer, max_messages: int, deadline: float) -> list[Any]:
+    """Wait for one slice of time; then the first message and what came with it.
+
+    Not consume(n, timeout): that waits for n messages.
+    """
+    first = consumer.poll(max(min(_SLICE_S, deadline - time.monotonic()), 0.0))
+    if first is None:
+        return []
+    return [first, *consumer.consume(max_messages - 1, 0)] if max_messages > 1 else [first]
+
+
+def _as_committed(answer: ClientPartition) -> Committed | None:
+    if answer.offset < 0:  # OFFSET_INVALID: nothing is committed
+        return None
+    epoch: int | None = answer.leader_epoch
+    return Committed(answer.offset, epoch, answer.metadata or "")

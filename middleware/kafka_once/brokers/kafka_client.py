@@ -1,0 +1,140 @@
+"""confluent-kafka's Consumer with callbacks that never raise, and an end that never hangs."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from kafka_once.brokers.kafka_commits import as_partition
+from kafka_once.brokers.kafka_errors import error_of
+from kafka_once.brokers.kafka_settings import is_secret
+from kafka_once.brokers.kafka_start import Troubles
+from kafka_once.errors import ConfigurationError
+from kafka_once.message import TopicPartition
+
+__all__ = ["Client", "Listener"]
+
+log = logging.getLogger("kafka_once.kafka")
+
+OnCommit = Callable[[KafkaError | None, list[ClientPartition]], None]
+OnError = Callable[[KafkaError], None]
+
+_USERS_CALLBACKS = ("stats_cb", "throttle_cb")
+
+
+class Listener(Protocol):
+    """Is told of rebalances, from inside `consumer.poll` and `consumer.consume`."""
+
+    def assigned(self, partitions: list[TopicPartition]) -> None:
+        """They become ours."""
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """They stop being ours when this returns."""
+
+    def lost(self, partitions: list[TopicPartition]) -> None:
+        """They stopped being ours."""
+
+
+class Client:
+    """One Consumer's life. A member that joins again under its static id gets a new one.
+
+    Args:
+        settings: as `kafka_settings.consumer_settings` makes them.
+        listener: is told of rebalances.
+        on_commit: is told how an asynchronous commit went.
+        on_error: is told of troubles with connections.
+
+    Attributes:
+        consumer: the client itself; used by one thread.
+        made_at: when, on the monotonic clock, in seconds.
+        troubles: what it told about its connections.
+
+    Raises:
+        ConfigurationError: librdkafka does not know a setting, or not that value.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, object], listener: Listener, on_commit: OnCommit, on_error: OnError
+    ) -> None:
+        self._listener = listener
+        self._leaving = False
+        self._bug: Exception | None = None
+        self.troubles = Troubles()
+        self.made_at = time.monotonic()
+        config: dict[str, Any] = {"logger": log, **settings}
+        for name in _USERS_CALLBACKS:
+            if name in config:
+                config[name] = self._guarded(config[name])
+        users_error_callback = config.get("error_cb", lambda _error: None)
+        # Two guards: a bug of the user's does not keep ours from knowing.
+        tellings = [self._guarded(tell) for tell in (self.troubles.note, on_error, users_error_callback)]
+        config["error_cb"] = lambda error: [tell(error) for tell in tellings]
+        config["on_commit"] = self._guarded(on_commit)
+        try:
+            self.consumer = Consumer(config)
+        except (KafkaException, TypeError, ValueError) as refused:
+            raise _as_configuration_error(settings, refused) from None  # the cause may quote a password (H12)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Join the group."""
+        self.consumer.subscribe(
+            list(topics),
+            on_assign=self._told(self._listener.assigned),
+            on_revoke=self._told(self._listener.revoked),
+            on_lost=self._told(self._listener.lost),
+        )
+
+    def raise_bug(self) -> None:
+        """Raise what a callback raised, as the bug that it is."""
+        if self._bug is not None:
+            bug, self._bug = self._bug, None
+            raise AssertionError(f"a callback raised: {bug!r}") from bug
+
+    def leave(self) -> None:
+        """From now on nobody is told of rebalances."""
+        self._leaving = True
+
+    def close(self, timeout_s: float) -> bool:
+        """End the client; False if it did not end in time.
+
+        Consumer.close() may hang while the coordinator is away (C28); its thread is left behind then.
+        """
+        self.leave()
+        closing = threading.Thread(target=self.consumer.close, name="kafka-once-close", daemon=True)
+        closing.start()
+        closing.join(max(timeout_s, 0.0))
+        return not closing.is_alive()
+
+    def _told(self, tell: Callable[[list[TopicPartition]], None]) -> Callable[[Consumer, list[ClientPartition]], None]:
+        def callback(_consumer: Consumer, partitions: list[ClientPartition]) -> None:
+            if not self._leaving:
+                tell([as_partition(partition) for partition in partitions])
+
+        return self._guarded(callback)
+
+    def _guarded(self, callback: Callable[..., object]) -> Callable[..., None]:
+        """An exception in a callback would come out of `consume`, which loses the batch (C27, E10)."""
+
+        def guarded(*args: object) -> None:
+            try:
+                callback(*args)
+            except Exception as bug:
+                log.exception("a callback raised")
+                self._bug = bug
+
+        return guarded
+
+
+def _as_configuration_error(settings: Mapping[str, object], refused: Exception) -> ConfigurationError:
+    """The text of librdkafka names the setting, and sometimes the value."""
+    text = error_of(refused).str() if isinstance(refused, KafkaException) else str(refused)
+    named = [name for name in settings if f'"{name}"' in text or name in text.split()]
+    for name, value in settings.items():
+        if is_secret(name):
+            text = text.replace(str(value), "***")
+    setting = max(named, key=len, default="settings")
+    return ConfigurationError(setting, "***" if is_secret(setting) else settings.get(setting, "..."), text)

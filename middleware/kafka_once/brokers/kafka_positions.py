@@ -1,0 +1,174 @@
+"""Where each partition stands: which message of the client's is returned next, which is dropped, where to seek back.
+
+The client's own position is no help: it moves when a message leaves its queue, also if an exception then throws the
+message away (finding 5). So the next offset is kept here, and seeking back to it makes good whatever was dropped.
+Pure: what comes in are the client's records, what comes out are messages and debts.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
+
+from kafka_once.message import Message, TopicPartition
+
+__all__ = ["START", "Jump", "Position", "Positions"]
+
+START = -1
+"""Seek back to where the assignment started: nothing was returned since."""
+
+_NEVER = -2  # equals no offset
+
+
+class Jump(NamedTuple):
+    """The next message did not stand where it was expected, even when asked for twice."""
+
+    partition: TopicPartition
+    expected: int
+    found: int
+
+
+class Position:
+    """One owned partition.
+
+    Attributes:
+        next: the offset behind the last returned message, or where was sought; None before either.
+        owed: seek there before anything of this partition is taken; None if no seek is owed.
+        paused: the caller wants nothing of it.
+        fresh: assigned in the current poll; the caller does not know yet.
+    """
+
+    __slots__ = ("_asked_twice", "_confirm", "_expects", "fresh", "next", "owed", "partition", "paused")
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.next: int | None = None
+        self.owed: int | None = None
+        self.paused = False
+        self.fresh = True
+        self._expects = _NEVER  # what may be taken without a second look
+        self._confirm = False
+        self._asked_twice = False
+
+    def seek(self, offset: int) -> None:
+        """Owe a seek to `offset`."""
+        self.next = self.owed = offset
+        self._expects = _NEVER
+        self._asked_twice = False
+
+    def seek_back(self) -> None:
+        """Owe a seek to the first message that was not returned."""
+        self.owed = START if self.next is None else self.next
+        self._expects = _NEVER
+
+    def pause(self) -> None:
+        """Take nothing; what the client gives all the same is asked for again after `resume`."""
+        self.paused = True
+        self._expects = _NEVER
+
+    def resume(self) -> None:
+        """Unpause. The first message must stand where it is expected, or is asked for again (E05)."""
+        self.paused = False
+        self._confirm = True
+
+    def paid(self) -> None:
+        """The owed seek was done; its effect is checked as after `resume`."""
+        self.owed = None
+        self._confirm = True
+
+    def admit(self, offset: int, jumps: list[Jump]) -> bool:
+        """The second look, for a message that is not simply the next one: whether it is taken."""
+        if self.paused or self.fresh or self.owed is not None:
+            if self.owed is None:
+                self.owed = offset if self.next is None else self.next
+            return False
+        expected = self.next
+        if expected is None or offset == expected:
+            self._confirm = self._asked_twice = False
+            return True
+        if not self._asked_twice and (self._confirm or offset < expected):
+            self._asked_twice = True
+            self.seek_back()
+            return False
+        jumps.append(Jump(self.partition, expected, offset))
+        self._confirm = self._asked_twice = False
+        return offset > expected  # ahead: a gap (D07). Behind, asked twice: not the log that we were reading (C23, D04)
+
+
+class Positions:
+    """All owned partitions of a member."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, dict[int, Position]] = {}
+        self._taking: list[Message] = []
+
+    def add(self, partitions: Iterable[TopicPartition]) -> list[Position]:
+        """They were assigned. Nothing of them is taken while they are `fresh`."""
+        added = [Position(partition) for partition in partitions]
+        for position in added:
+            self._positions.setdefault(position.partition.topic, {})[position.partition.partition] = position
+        return added
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """They are gone; unknown ones are passed over (C26)."""
+        for topic, number in partitions:
+            self._positions.get(topic, {}).pop(number, None)
+
+    def get(self, partition: TopicPartition) -> Position | None:
+        """The position of an owned partition, None if it is not owned."""
+        return self._positions.get(partition.topic, {}).get(partition.partition)
+
+    def owned(self) -> list[TopicPartition]:
+        """The owned partitions in order."""
+        return sorted(position.partition for position in self.all())
+
+    def all(self) -> list[Position]:
+        """The positions of all owned partitions."""
+        return [position for positions in self._positions.values() for position in positions.values()]
+
+    def take(self, records: Sequence[Any], jumps: list[Jump]) -> list[Message]:
+        """Turn the client's records into messages, without those that must not be returned (E04, E05, E16).
+
+        Args:
+            records: messages as confluent-kafka gives them, none of them an error.
+            jumps: what is conspicuous is appended here.
+
+        """
+        taken: list[Message] = []
+        self._taking = taken
+        last_topic = last_number = positions = position = None
+        for record in records:
+            topic, number, offset = record.topic(), record.partition(), record.offset()
+            if number != last_number or topic != last_topic:
+                last_topic, last_number = topic, number
+                positions = self._positions.get(topic)
+                position = None if positions is None else positions.get(number)
+            if position is None:  # not owned (any more)
+                continue
+            if offset != position._expects and not position.admit(offset, jumps):
+                continue
+            position.next = position._expects = offset + 1  # no method: a call for each message doubles the cost
+            kind, timestamp_ms = record.timestamp()
+            taken.append(
+                Message(
+                    position.partition.topic,
+                    number,
+                    offset,
+                    key=record.key(),
+                    value=record.value(),
+                    headers=record.headers(),
+                    timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+                    leader_epoch=record.leader_epoch(),
+                )
+            )
+        return taken
+
+    def take_back(self) -> None:
+        """What the last `take` took is not returned after all: owe seeks back to the first of it, and everywhere."""
+        for message in reversed(self._taking):
+            position = self.get(TopicPartition(message.topic, message.partition))
+            if position is not None:
+                position.next = message.offset
+        self._taking = []
+        for position in self.all():
+            position.seek_back()

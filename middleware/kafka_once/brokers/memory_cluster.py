@@ -1,0 +1,161 @@
+"""The logs of a Kafka in memory, and the steering that tests want: gaps, faults, members that die, foreign commits."""
+
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kafka_once.brokers.memory_group import Group
+from kafka_once.message import Message, TopicPartition
+from kafka_once.ports import CommitMark, Committed
+
+if TYPE_CHECKING:
+    from kafka_once.brokers.memory import MemoryBroker
+
+__all__ = ["MemoryCluster"]
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class _Record(NamedTuple):
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryCluster:
+    """Topics and groups. Thread-safe.
+
+    Args:
+        cluster_id: what `MemoryBroker.cluster_id` tells.
+        now_ms: stamps the records; the wall clock by default.
+    """
+
+    def __init__(self, cluster_id: str = "memory", now_ms: Callable[[], int] = _wall_clock_ms) -> None:
+        self.cluster_id = cluster_id
+        self._now_ms = now_ms
+        self._topics: dict[str, list[list[_Record | None]]] = {}  # a log is indexed by offset; None is a hole
+        self._groups: dict[str, Group] = {}
+        self._faults: dict[str, deque[Exception | str]] = {}
+        self._round_robin = 0
+        self.changed = threading.Condition(threading.RLock())  # guards everything, told of every change
+
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        """Make a topic, or give it more partitions. Its groups rebalance."""
+        with self.changed:
+            logs = self._topics.setdefault(topic, [])
+            logs.extend([] for _ in range(partitions - len(logs)))
+            for group in self._groups.values():
+                group.balance(self.partitions())
+            self.changed.notify_all()
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> int:
+        """Append a record and return its offset. Without `partition` the key chooses, without a key it goes in turn."""
+        with self.changed:
+            logs = self._topics[topic]
+            log = logs[self._choose(key, len(logs)) if partition is None else partition]
+            log.append(_Record(key, value, tuple(headers), self._now_ms()))
+            self.changed.notify_all()
+            return len(log) - 1
+
+    def gap(self, topic: str, partition: int = 0, count: int = 1) -> None:
+        """Use up offsets that nobody ever sees, as a transaction's marker or compaction does (D07)."""
+        with self.changed:
+            self._topics[topic][partition].extend([None] * count)
+
+    def records(self, topic: str) -> list[Message]:
+        """Everything in a topic, partition by partition."""
+        with self.changed:
+            everything = (self.read(TopicPartition(topic, n), 0) for n in range(len(self._topics[topic])))
+            return [message for messages in everything for message in messages]
+
+    def committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """What the group has committed."""
+        with self.changed:
+            return dict(self.group(group).committed)
+
+    def commit(self, group: str, partition: TopicPartition, offset: int, metadata: str = "") -> None:
+        """Commit from outside the group, as an operator's tool does (D05, D06)."""
+        with self.changed:
+            self.group(group).commit(CommitMark(partition, offset), metadata)
+
+    def expire(self, member: "MemoryBroker") -> None:
+        """The group gives up on a member (its session timed out). It learns of it in its next poll, if there is one."""
+        with self.changed:
+            member.expire()
+            self.changed.notify_all()
+
+    def fail_next(self, call: str, fault: Exception | str, times: int = 1) -> None:
+        """Let the next call of `call` fail, whoever makes it.
+
+        Args:
+            call: "poll", "committed", "commit" (asynchronous or not) or "publish".
+            fault: an exception to raise (publish: to report), or for a commit a verdict to give; nothing is executed.
+            times: how many calls.
+        """
+        with self.changed:
+            self._faults.setdefault(call, deque()).extend([fault] * times)
+
+    # ------------------------------------------------------------------------------- for MemoryBroker, under the lock
+
+    def group(self, name: str) -> Group:
+        """The group, made by its first use."""
+        return self._groups.setdefault(name, Group())
+
+    def partitions(self) -> list[TopicPartition]:
+        """Every partition of every topic."""
+        return [TopicPartition(topic, n) for topic, logs in self._topics.items() for n in range(len(logs))]
+
+    def take_fault(self, call: str) -> Exception | str | None:
+        """The fault that `fail_next` keeps for this call, if any; gone then."""
+        faults = self._faults.get(call)
+        return faults.popleft() if faults else None
+
+    def has(self, topic: str) -> bool:
+        """Whether the topic exists."""
+        return topic in self._topics
+
+    def read(self, partition: TopicPartition, offset: int, limit: int | None = None) -> list[Message]:
+        """At most `limit` messages from `offset` on: new objects each time, because the engine writes into them."""
+        messages: list[Message] = []
+        log = self._topics[partition.topic][partition.partition]
+        for at in range(max(offset, 0), len(log)):
+            if limit is not None and len(messages) >= limit:
+                break
+            record = log[at]
+            if record is not None:
+                messages.append(_as_message(partition, at, record))
+        return messages
+
+    def _choose(self, key: bytes | None, partitions: int) -> int:
+        if key is not None:
+            return zlib.crc32(key) % partitions
+        self._round_robin += 1
+        return (self._round_robin - 1) % partitions
+
+
+def _as_message(partition: TopicPartition, offset: int, record: _Record) -> Message:
+    return Message(
+        partition.topic,
+        partition.partition,
+        offset,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+        timestamp_ms=record.timestamp_ms,
+        leader_epoch=0,
+    )

@@ -1,0 +1,1 @@
+"""What is decided. Pure: standard library only; no I/O, clock, randomness, threads or logging."""

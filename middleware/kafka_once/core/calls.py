@@ -1,0 +1,144 @@
+"""What is asked of the store and of Kafka, and what they answer: plain values, shared by the core and the adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kafka_once.core.claims import ClaimAnswer, Completion, Release
+from kafka_once.message import TopicPartition
+
+__all__ = [
+    "ClaimAsk",
+    "CommitMark",
+    "CommitResult",
+    "CompleteAsk",
+    "Exchange",
+    "ExchangeReply",
+    "FrontierMark",
+    "Ownership",
+    "OwnershipAsk",
+    "ReleaseAsk",
+    "Session",
+]
+
+
+class Session(NamedTuple):
+    """One worker process's life with the store. `number` is never reused; `token` is the caller's random part."""
+
+    number: int
+    token: int
+
+
+class OwnershipAsk(NamedTuple):
+    """A partition that Kafka assigned to us. `topic_id` is empty where the broker tells none."""
+
+    topic: str
+    partition: int
+    topic_id: str = ""
+
+
+class Ownership(NamedTuple):
+    """One session having one partition once.
+
+    Attributes:
+        number: never reused.
+        frontier: the stored frontier (next offset, leader epoch), None if none was ever stored.
+        claimed_up_to: the highest offset that any ownership of this partition ever asked a claim for, -1 for none: a
+            done key at or below it is a redelivery, above it a producer's repeat.
+    """
+
+    number: int
+    epoch: int
+    frontier: tuple[int, int | None] | None
+    claimed_up_to: int
+
+
+class ClaimAsk(NamedTuple):
+    """Ask for one key.
+
+    `follows`: in its lane this claim comes right behind the one before it in the batch, and is tried only if that one
+    was granted or a duplicate (else SKIPPED): in an ordered lane only a prefix is claimed (hole 15).
+    """
+
+    digest: bytes
+    ownership: int
+    offset: int
+    follows: bool = False
+    alone: bool = False
+
+
+class CompleteAsk(NamedTuple):
+    """`session` is the one under which the claim was granted, which may be over by now."""
+
+    digest: bytes
+    session: int
+    dead_lettered: bool = False
+
+
+class ReleaseAsk(NamedTuple):
+    """`call` is the number of the exchange that was granted the claim. See `claims.release` for the flags."""
+
+    digest: bytes
+    session: int
+    call: int
+    failed: bool = False
+    doubt: bool = False
+    ownership: int = 0
+    offset: int = -1
+
+
+class FrontierMark(NamedTuple):
+    """Store the frontier of a partition: next offset and leader epoch. Refused silently unless it grows and
+    `ownership` is the partition's newest one."""
+
+    ownership: int
+    offset: int
+    leader_epoch: int | None = None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One round trip, executed atomically in this order: renew, completes, releases, frontiers, ends, claims.
+
+    Attributes:
+        session: who calls. Renewed for `lease_ms` if it lives; renewing never creates (hole 14).
+        call: grows with every new exchange of the session, the same when this exchange is repeated.
+        ends: numbers of ownerships (of this session) that are over.
+    """
+
+    session: Session
+    call: int
+    completes: Sequence[CompleteAsk] = ()
+    releases: Sequence[ReleaseAsk] = ()
+    frontiers: Sequence[FrontierMark] = ()
+    ends: Sequence[int] = ()
+    claims: Sequence[ClaimAsk] = ()
+
+
+@dataclass(slots=True)
+class ExchangeReply:
+    """The answers, in the order of what was asked. If the session is over every claim is GONE and nothing is claimed;
+    completes and releases are answered all the same, by the session that each of them names."""
+
+    session_lives: bool
+    completes: Sequence[Completion] = ()
+    releases: Sequence[Release] = ()
+    claims: Sequence[ClaimAnswer] = ()
+
+
+class CommitMark(NamedTuple):
+    """Commit `offset` (the next one to read) for a partition."""
+
+    partition: TopicPartition
+    offset: int
+    leader_epoch: int | None = None
+
+
+class CommitResult(NamedTuple):
+    """`verdict`: "ok" | "retry" (no definite answer, or a passing state) | "drop" (not ours any more) | "stop"."""
+
+    mark: CommitMark
+    verdict: str
+    reason: str = ""

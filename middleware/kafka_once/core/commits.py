@@ -1,0 +1,71 @@
+"""When to commit, and what: the frontier of partitions that are ours, by one writer, one commit at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka_once.core.calls import CommitMark, FrontierMark
+from kafka_once.core.partition import Tenure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kafka_once.core.correspondence import Correspondence
+    from kafka_once.core.partition import Partition
+
+__all__ = ["Commits"]
+
+
+class Commits:
+    """`due_ms` is when the next commit is looked for; None while one is on its way."""
+
+    __slots__ = ("_every_ms", "_urgent", "due_ms")
+
+    def __init__(self, every_ms: int) -> None:
+        self._every_ms = every_ms
+        self._urgent = False
+        self.due_ms: int | None = 0
+
+    def urge(self) -> None:
+        """Commit as soon as the last commit is answered."""
+        self._urgent = True
+
+    def next(self, now_ms: int, partitions: Iterable[Partition], talk: Correspondence | None) -> list[CommitMark]:
+        """What to commit now; every frontier that is committed is also marked in the store."""
+        if self.due_ms is None or (now_ms < self.due_ms and not self._urgent):
+            return []
+        self._urgent = False
+        marks = [mark for partition in partitions if (mark := _mark(partition)) is not None]
+        self.due_ms = None if marks else now_ms + self._every_ms
+        if talk is not None:
+            _mark_in_store(marks, partitions, talk)
+        return marks
+
+    def last(self, partitions: Iterable[Partition], talk: Correspondence | None) -> list[CommitMark]:
+        """Every frontier that is ahead of what is committed, whatever is on its way."""
+        marks = [mark for partition in partitions if (mark := _mark(partition)) is not None]
+        if talk is not None:
+            _mark_in_store(marks, partitions, talk)
+        return marks
+
+    def on_answered(self, now_ms: int) -> None:
+        self.due_ms = now_ms + self._every_ms
+
+
+def _mark(partition: Partition) -> CommitMark | None:
+    """The frontier, if it is ahead of what is committed. Never backwards."""
+    frontier = partition.frontier
+    offset = frontier.next_offset
+    if partition.tenure is Tenure.GONE or offset is None:
+        return None
+    if partition.committed is not None and offset <= partition.committed:
+        return None
+    return CommitMark(partition.name, offset, frontier.leader_epoch)
+
+
+def _mark_in_store(marks: list[CommitMark], partitions: Iterable[Partition], talk: Correspondence) -> None:
+    ownerships = {partition.name: partition.ownership for partition in partitions}
+    for mark in marks:
+        ownership = ownerships[mark.partition]
+        if ownership is not None:
+            talk.mark(FrontierMark(ownership.number, mark.offset, mark.leader_epoch))

@@ -1,0 +1,126 @@
+"""What happened, as data: the outcome of each delivery, the counters, and the events that observers are told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kafka_once.message import TopicPartition
+
+__all__ = ["Counters", "Kind", "Note", "Outcome"]
+
+
+class Outcome(StrEnum):
+    """Every delivery ends in exactly one of these."""
+
+    COMPLETED = "completed"
+    """The handler ran and its claim is completed (or, without a store, its run is settled)."""
+
+    REDELIVERY = "redelivery"
+    """Done already, and these coordinates had been delivered before: nothing was processed."""
+
+    REPEAT = "repeat"
+    """Done already, and the producer sent it again at these coordinates: nothing was processed."""
+
+    DEAD_LETTERED = "dead_lettered"
+    """Published to the dead-letter topic, confirmed, and settled."""
+
+    SKIPPED = "skipped"
+    """Settled without a dead letter because the chosen semantics says so (at most once, and the handler raised)."""
+
+    HANDED_BACK = "handed_back"
+    """Not settled here: its partition was revoked, or the process drained. It is delivered again."""
+
+    DROPPED = "dropped"
+    """Not settled here: its partition was lost. It is delivered again."""
+
+
+class Counters:
+    """Plain counters, each moved only after its fact is settled, so that a crash does not inflate them.
+
+    deliveries is the sum of the outcomes for a process that ended cleanly; before that, the rest is in progress.
+    """
+
+    NAMES = (
+        "deliveries",  # messages that Kafka delivered to us
+        "processings",  # handler runs that ended without an exception
+        "failures",  # handler runs that raised
+        *(outcome.value for outcome in Outcome),
+        "in_doubt",  # claims granted to us whose earlier holder may have run the handler
+        "busy",  # claims put off because a living holder has the key
+        "fenced",  # completions refused because another holder has the key
+        "doubled",  # completions that found the key done by another session
+        "forgotten",  # completions that found no trace of their claim: the store lost it
+        "retries",  # failures that will be tried again
+        "unprotected",  # deliveries that ran without a claim by policy
+        "store_calls",  # round trips to the store
+        "store_silences",  # calls without a definite answer, repeated
+        "commits",  # offset commits confirmed
+        "commits_refused",  # offset commits that Kafka refused
+        "memory_lost",  # partitions whose committed offset carries our mark while the store is new
+        "sessions",  # sessions opened with the store
+    )
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[str, int] = dict.fromkeys(self.NAMES, 0)
+
+    def add(self, name: str, count: int = 1) -> None:
+        self._values[name] += count
+
+    def __getitem__(self, name: str) -> int:
+        return self._values[name]
+
+    def as_dict(self) -> dict[str, int]:
+        """A copy, which another thread may take at any time."""
+        return dict(self._values)
+
+
+class Kind(StrEnum):
+    """What observers are told, one at a time. The text is what the log says."""
+
+    RAISED = "handler raised; will be tried again"
+    GAVE_UP = "handler raised for the last time"
+    DEAD_LETTERED = "published to the dead-letter topic"
+    UNPUBLISHED = "dead letter not confirmed; will be published again"
+    SKIPPED = "handler raised; at most once, so it is not tried again"
+    IN_DOUBT = "an earlier holder may have run the handler for this key"
+    FENCED = "finished, but another holder has the key; not settled yet"
+    DOUBLED = "finished, and another session had completed the key"
+    FORGOTTEN = "finished, and the store knew nothing of the claim"
+    ASSIGNED = "partition assigned"
+    OWNED = "ownership taken"
+    SUPERSEDED = "partition has a newer owner; asking Kafka"
+    REVOKED = "partition revoked"
+    LOST = "partition lost"
+    STORE_SILENT = "store gives no answer; partitions paused"
+    STORE_BACK = "store answers again"
+    SESSION_OPENED = "session opened"
+    SESSION_OVER = "session lapsed or was replaced"
+    COMMIT_REFUSED = "Kafka refused the commit"
+    MEMORY_LOST = "committed offsets carry our mark but the store is empty: it lost its memory"
+
+
+class Note:
+    """One event for observers. Carries coordinates and a digest, never a payload or a key in clear."""
+
+    __slots__ = ("attempt", "error", "kind", "offset", "text", "topic_partition")
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        topic_partition: TopicPartition | None = None,
+        offset: int | None = None,
+        attempt: int | None = None,
+        error: BaseException | None = None,
+        text: str = "",
+    ) -> None:
+        self.kind = kind
+        self.topic_partition = topic_partition
+        self.offset = offset
+        self.attempt = attempt
+        self.error = error
+        self.text = text

@@ -1,0 +1,91 @@
+"""What runs one after another, and the keys that are in flight anywhere in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.partition import Partition
+
+__all__ = ["Group", "KeysInFlight", "Lane"]
+
+
+class Lane:
+    """Deliveries in order. Of an exclusive lane one group is open at a time: the next one waits for its end.
+
+    Attributes:
+        waiting: not asked for yet, in order.
+        open: how many of the lane's messages are between being asked for and their end.
+        returned: came back to waiting while the rest of their group is open.
+        due_ms: nothing of this lane is asked for before.
+        listed: stands in the engine's list of lanes that can go on, or in its timer, or waits for a key.
+    """
+
+    __slots__ = ("due_ms", "listed", "open", "partition", "returned", "waiting")
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.waiting: deque[Delivery] = deque()
+        self.open = 0
+        self.returned: list[Delivery] = []
+        self.due_ms = 0
+        self.listed = False
+
+    def put_back(self) -> None:
+        """Returned messages stand before everything that waits, in the order of their offsets."""
+        self.returned.sort(key=lambda delivery: delivery.offset, reverse=True)
+        self.waiting.extendleft(self.returned)
+        self.returned.clear()
+
+
+class Group:
+    """Messages of one lane that run one after another, handed to a handler's thread or task as one piece.
+
+    The executor appends to `results`, one entry per message in order (None, or what the handler raised), stops at the
+    first that raised, and sets `ended` with `took_ms` at the end. Appending to a list is atomic, so the engine may
+    look at the results of a running group.
+    """
+
+    __slots__ = ("deliveries", "ended", "lane", "results", "seen", "took_ms")
+
+    def __init__(self, lane: Lane, deliveries: list[Delivery]) -> None:
+        self.lane = lane
+        self.deliveries = deliveries
+        self.results: list[BaseException | None] = []
+        self.seen = 0  # results that the engine has looked at
+        self.ended = False
+        self.took_ms = 0.0
+
+
+class KeysInFlight:
+    """Digest → the lanes that wait for it. A key leaves only on a definite answer of the store (hole 2).
+
+    One table for the whole process, over batches, partitions, ownerships and sessions.
+    """
+
+    __slots__ = ("_lanes",)
+
+    def __init__(self) -> None:
+        self._lanes: dict[bytes, list[Lane] | None] = {}
+
+    def __contains__(self, digest: bytes | None) -> bool:
+        return digest in self._lanes
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def add(self, digest: bytes) -> None:
+        self._lanes[digest] = None
+
+    def wait(self, digest: bytes, lane: Lane) -> None:
+        lanes = self._lanes[digest]
+        if lanes is None:
+            self._lanes[digest] = [lane]
+        else:
+            lanes.append(lane)
+
+    def remove(self, digest: bytes) -> list[Lane]:
+        """The key is settled or given back; returns the lanes that waited for it."""
+        return self._lanes.pop(digest) or []

@@ -1,0 +1,64 @@
+"""The frontier of a partition: the first delivered offset that is not settled. The only thing ever committed."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["Frontier"]
+
+
+class Frontier:
+    """Keeps the order of delivery, never `offset + 1` arithmetic: logs have gaps (transaction markers, compaction).
+
+    `next_offset` is what may be committed: the first offset that is not settled or, when all are, the one behind the
+    last delivered. None before anything was delivered.
+    """
+
+    __slots__ = ("_epochs", "_open", "_position", "_settled")
+
+    def __init__(self) -> None:
+        self._open: deque[int] = deque()  # delivered and not passed by the frontier, in order
+        self._settled: set[int] = set()  # of those, settled out of order
+        self._position: int | None = None
+        self._epochs: deque[tuple[int, int | None]] = deque()  # (first offset, leader epoch), where it changed
+
+    def deliver(self, offset: int, leader_epoch: int | None = None) -> None:
+        if self._position is not None and offset < self._position:
+            raise AssertionError(f"offset {offset} delivered behind position {self._position}")
+        self._open.append(offset)
+        self._position = offset + 1
+        if not self._epochs or self._epochs[-1][1] != leader_epoch:
+            self._epochs.append((offset, leader_epoch))
+
+    def settle(self, offset: int) -> None:
+        """Settle a delivered offset, once."""
+        delivered = self._open
+        if not delivered or offset < delivered[0] or offset in self._settled:
+            raise AssertionError(f"offset {offset} settled twice, or never delivered")
+        if offset != delivered[0]:
+            self._settled.add(offset)
+            return
+        delivered.popleft()
+        settled = self._settled
+        while settled and delivered[0] in settled:
+            settled.remove(delivered.popleft())
+
+    @property
+    def next_offset(self) -> int | None:
+        return self._open[0] if self._open else self._position
+
+    @property
+    def position(self) -> int | None:
+        """The offset behind the last delivered one."""
+        return self._position
+
+    @property
+    def leader_epoch(self) -> int | None:
+        """Of the last message before `next_offset`: what has to be committed with it (KIP-320)."""
+        following = self.next_offset
+        while len(self._epochs) > 1 and following is not None and self._epochs[1][0] < following:
+            self._epochs.popleft()
+        return self._epochs[0][1] if self._epochs else None
+
+    def unsettled(self) -> int:
+        return len(self._open) - len(self._settled)

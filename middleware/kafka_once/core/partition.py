@@ -1,0 +1,76 @@
+"""One partition while it is ours: its frontier, its ownership, and what is committed."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from kafka_once.core.lane import Lane
+from kafka_once.core.offsets import Frontier
+
+if TYPE_CHECKING:
+    from kafka_once.core.calls import Ownership
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.pacing import Pace
+    from kafka_once.message import TopicPartition
+
+__all__ = ["Partition", "Tenure"]
+
+
+class Tenure(Enum):
+    """How a partition is ours."""
+
+    JOINING = auto()  # assigned by Kafka; the store has not given us an ownership yet
+    OWNED = auto()
+    LEAVING = auto()  # being revoked, or the process drains: no intake, what runs ends, the frontier is committed
+    GONE = auto()  # no intake, no commit; running handlers end and their completions are sent
+
+
+class Partition:
+    """Bookkeeping of one assignment. A partition that comes back gets a new object; the old one lives while anything
+    of it is unfinished.
+
+    Attributes:
+        ownership: current one with the store; None while JOINING and without a store.
+        ownerships: numbers of those not yet ended, earlier ones of this session included.
+        claimed_up_to: what the store knew at our first ownership: tells redelivery from repeat.
+        committed: the offset last confirmed by Kafka.
+        unfinished: deliveries that the store or a handler may still say something about.
+        awaiting: at most once: what starts when `committed` reaches the offset.
+    """
+
+    __slots__ = (
+        "awaiting",
+        "claimed_up_to",
+        "committed",
+        "frontier",
+        "lane",
+        "name",
+        "ownership",
+        "ownerships",
+        "pace",
+        "paused",
+        "take_due_ms",
+        "tenure",
+        "unfinished",
+    )
+
+    def __init__(self, name: TopicPartition, pace: Pace) -> None:
+        self.name = name
+        self.pace = pace
+        self.tenure = Tenure.JOINING
+        self.frontier = Frontier()
+        self.lane = Lane(self)
+        self.ownership: Ownership | None = None
+        self.ownerships: list[int] = []
+        self.claimed_up_to: int | None = None
+        self.committed: int | None = None
+        self.unfinished = 0
+        self.paused = False
+        self.take_due_ms = 0
+        self.awaiting: list[tuple[int, list[Delivery]]] = []
+
+    @property
+    def held(self) -> bool:
+        """Whether Kafka says that it is ours."""
+        return self.tenure is Tenure.JOINING or self.tenure is Tenure.OWNED

@@ -1,0 +1,85 @@
+"""What the engine is told once (`Rules`), and what it asks to be done (`Effects`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kafka_once.core.calls import CommitMark, Exchange, OwnershipAsk
+from kafka_once.core.semantics import Semantics
+
+if TYPE_CHECKING:
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.events import Note
+    from kafka_once.core.lane import Group
+    from kafka_once.message import TopicPartition
+
+__all__ = ["Effects", "OpenSession", "Rules", "StoreCall", "TakeOwnerships"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings, as plain values. Times in milliseconds.
+
+    Attributes:
+        store: whether there is one. Required by effectively_once, optional for at_most_once.
+        exclusive: lanes run one group at a time (handlers). False: handed out in order, ended by the user (Consumer).
+        concurrency: lanes that run at once.
+        buffer: messages held per partition before it is paused.
+        group_ms: how long a group of messages may take that is started at once: bounds what is in doubt after a crash.
+        group_limit: the most messages of a group.
+        dead_letter_failures, dead_letter_doubts: dead-letter (True), or stop and run again respectively.
+    """
+
+    semantics: Semantics = Semantics.EFFECTIVELY_ONCE
+    store: bool = True
+    exclusive: bool = True
+    concurrency: int = 16
+    buffer: int = 1000
+    group_ms: float = 2.0
+    group_limit: int = 500
+    attempts: int = 5
+    backoff_ms: int = 200
+    backoff_most_ms: int = 30_000
+    dead_letter_failures: bool = False
+    dead_letter_payloads: bool = False
+    dead_letter_doubts: bool = False
+    lease_ms: int = 5_000
+    commit_every_ms: int = 500
+    instance: str | None = None
+
+    @property
+    def margin_ms(self) -> int:
+        """How much earlier than the store we hold our lease for lapsed: covers drift between the two clocks."""
+        return max(self.lease_ms // 10, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """`previous` is this process's earlier session, if it had one. See `ports.Store.open_session`."""
+
+    token: int
+    instance: str | None
+    previous: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOwnerships:
+    call: int
+    asks: tuple[OwnershipAsk, ...]
+
+
+StoreCall = OpenSession | TakeOwnerships | Exchange
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the runner is to do now, in this order. It decides nothing."""
+
+    store: StoreCall | None = None
+    groups: list[Group] = field(default_factory=list)
+    publish: list[Delivery] = field(default_factory=list)
+    commit: list[CommitMark] = field(default_factory=list)
+    pause: list[TopicPartition] = field(default_factory=list)
+    resume: list[TopicPartition] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)

@@ -1,0 +1,118 @@
+"""What comes in: which handler a topic has, and the digest of a message's idempotency key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kafka_once.core.delivery import Defect
+from kafka_once.core.semantics import KeyPolicy
+from kafka_once.errors import ConfigurationError, MissingKey, UndecodablePayload
+from kafka_once.keys import Key, digest
+from kafka_once.message import Message
+from kafka_once.signatures import HandlerSignature
+
+__all__ = ["Intake", "KeyRule", "Route", "Routes"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """How keys are found, and what happens to a message without one.
+
+    Attributes:
+        key: None where nothing is de-duplicated.
+        scope: within which keys are distinct; None: the source topic.
+        on_missing: the policy.
+        stop_on_bad_payload: the policy for a payload that the key cannot be read from.
+    """
+
+    key: Key | None
+    scope: str | None
+    on_missing: KeyPolicy
+    stop_on_bad_payload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A handler and its topics. `handler` and `signature` are None where the user's own loop takes the messages."""
+
+    topics: tuple[str, ...]
+    rule: KeyRule
+    handler: Callable[..., object] | None = None
+    signature: HandlerSignature | None = None
+
+
+class Routes:
+    """Topic → route. A topic that begins with ^ is a pattern, as in Kafka; an exact name wins over patterns."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._exact: dict[str, Route] = {}
+        self._patterns: list[tuple[re.Pattern[str], Route]] = []
+        for route in routes:
+            for topic in route.topics:
+                self._add(topic, route)
+
+    def _add(self, topic: str, route: Route) -> None:
+        if topic.startswith("^"):
+            try:
+                self._patterns.append((re.compile(topic), route))
+            except re.error as exc:
+                raise ConfigurationError("topics", topic, f"this is no regular expression ({exc})") from None
+        elif topic in self._exact:
+            raise ConfigurationError("topics", topic, "two handlers want it: one topic has one handler")
+        else:
+            self._exact[topic] = route
+
+    def topics(self) -> list[str]:
+        return [*self._exact, *(pattern.pattern for pattern, _ in self._patterns)]
+
+    def of(self, topic: str) -> Route:
+        route = self._exact.get(topic)
+        if route is None:
+            route = self._exact[topic] = self._match(topic)
+        return route
+
+    def _match(self, topic: str) -> Route:
+        for pattern, route in self._patterns:
+            if pattern.match(topic):
+                return route
+        raise AssertionError(f"no handler for topic {topic!r}")
+
+
+class Intake:
+    """Finds the digest of each message, or says what is wrong with it. `message.idempotency_key` is set on the way."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._rules: dict[str, KeyRule] = {}
+        self._routes = routes
+
+    def read(self, message: Message) -> tuple[bytes | None, Defect | None]:
+        """The digest, None for a message that runs unprotected; and the defect, None if there is none."""
+        topic = message.topic
+        rule = self._rules.get(topic)
+        if rule is None:
+            rule = self._rules[topic] = self._routes.of(topic).rule
+        if rule.key is None:
+            return None, None
+        try:
+            key = rule.key.extract(message)
+        except MissingKey as error:
+            return _without_key(message, rule, error)
+        except UndecodablePayload as error:
+            return None, Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
+        message.idempotency_key = key
+        return digest(rule.scope or topic, key), None
+
+
+def _without_key(message: Message, rule: KeyRule, error: MissingKey) -> tuple[bytes | None, Defect | None]:
+    policy = rule.on_missing
+    if policy is KeyPolicy.UNPROTECTED:
+        return None, None
+    if policy is KeyPolicy.COORDINATES:
+        key = f"{message.topic}/{message.partition}/{message.offset}".encode()
+        # Topic names hold no colon, so this scope is nobody else's.
+        return digest(f"coordinates:{rule.scope or ''}", key), None
+    return None, Defect("no idempotency key", error, fatal=policy is KeyPolicy.STOP)
+
+

@@ -1,0 +1,223 @@
+"""One member of a consumer group in this process: wires the parts together and runs them on a thread of their own.
+
+`App` and `Consumer` are two faces of it. Adapters are made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from kafka_once.core.engine import Engine
+from kafka_once.core.events import Counters, Note
+from kafka_once.core.rules import Rules
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.intake import Intake, KeyRule, Routes
+from kafka_once.keys import KeyLike, key_for
+from kafka_once.observers import log_note
+from kafka_once.ports import Broker, Namespace, Store
+from kafka_once.runner import Runner, RunnerSettings
+from kafka_once.store_link import StoreLink
+
+if TYPE_CHECKING:
+    from kafka_once.executors import Executor
+    from kafka_once.settings import Settings
+
+__all__ = ["Adapters", "Member", "key_rule", "mark_of", "open_broker", "open_store"]
+
+log = logging.getLogger("kafka_once")
+
+
+def open_broker(settings: Settings) -> Broker:
+    """The broker of these settings, not yet a member of its group."""
+    from kafka_once.brokers.kafka import KafkaBroker
+
+    return KafkaBroker(settings.librdkafka(), on_warning=lambda text: log.warning("%s", text))
+
+
+def open_store(settings: Settings, namespace: Namespace) -> Store:
+    """The store of these settings, unchecked."""
+    assert settings.store is not None
+    url = settings.store.get_secret_value()
+    if url.startswith("memory:"):
+        from kafka_once.stores.memory import MemoryStore, shared_state
+
+        return MemoryStore(namespace, settings.lease_ms, settings.remember_for_ms, state=shared_state())
+    from kafka_once.stores.redis import RedisStore
+
+    return RedisStore(
+        url,
+        namespace,
+        lease_ms=settings.lease_ms,
+        remember_ms=settings.remember_for_ms,
+        allow_eviction=settings.allow_eviction,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """How the edge is made; tests put other things here."""
+
+    broker: Callable[[Settings], Broker] = open_broker
+    store: Callable[[Settings, Namespace], Store] = open_store
+    observers: list[Callable[[Note], None]] = field(default_factory=lambda: [log_note])
+
+
+def mark_of(namespace: Namespace) -> str:
+    """Stands in the metadata of our commits: offsets without it mean a first start beside a running pipeline."""
+    name = blake2b(repr(tuple(namespace)).encode(), digest_size=8).hexdigest()
+    return f"kafka-once:1:{name}"
+
+
+def key_rule(settings: Settings, key: KeyLike | None) -> KeyRule:
+    """How keys are found under these settings; a key of None means that nothing is de-duplicated."""
+    return KeyRule(
+        key=None if key is None else key_for(key, settings.max_key_bytes),
+        scope=settings.scope,
+        on_missing=KeyPolicy(settings.on_missing_key),
+        stop_on_bad_payload=settings.on_bad_payload is FailurePolicy.STOP,
+    )
+
+
+class Member:
+    """Started once, stopped once.
+
+    Args:
+        settings: checked.
+        routes: which handler a topic has.
+        executor: where messages run.
+        exclusive: lanes run one group at a time; False for messages that the user's own loop takes.
+        adapters: how the edge is made.
+    """
+
+    def __init__(
+        self, settings: Settings, routes: Routes, executor: Executor, *, exclusive: bool, adapters: Adapters
+    ) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._executor = executor
+        self._adapters = adapters
+        self._rules = _rules(settings, exclusive=exclusive)
+        self._runner: Runner | None = None
+        self._stop_asked = False
+        self._thread = threading.Thread(target=self._main, name="kafka-once-consumer", daemon=True)
+        self.counters = Counters()
+        self.error: BaseException | None = None
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin on a thread of its own. What goes wrong is raised by `join`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to drain and end; safe in a signal handler, and a second time."""
+        self._stop_asked = True
+        runner = self._runner
+        if runner is not None:
+            runner.stop()
+
+    def wake(self) -> None:
+        """The executor takes more, or has ended something."""
+        runner = self._runner
+        if runner is not None:
+            runner.wake()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until it has ended; False if it has not within the time-out.
+
+        Raises:
+            KafkaOnceError: why it stopped by itself.
+        """
+        if not self.ended.wait(timeout_s):
+            return False
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+        return True
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001  (raised by join, on the caller's thread)
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def _run(self) -> None:
+        settings = self._settings
+        broker = self._adapters.broker(settings)
+        try:
+            namespace = Namespace(settings.cluster or broker.cluster_id(), settings.group)
+            store = self._checked_store(namespace)
+        except BaseException:
+            broker.close(0)
+            raise
+        engine = Engine(self._rules, self.counters)
+        self._runner = Runner(
+            engine,
+            broker,
+            None if store is None else StoreLink(store),
+            self._executor,
+            Intake(self._routes),
+            self._runner_settings(namespace),
+            observe=self._observe,
+        )
+        if self._stop_asked:
+            self._runner.stop()
+        self._runner.run()
+
+    def _checked_store(self, namespace: Namespace) -> Store | None:
+        if self._settings.store is None:
+            return None
+        store = self._adapters.store(self._settings, namespace)
+        try:
+            for warning in store.check():
+                log.warning("%s", warning)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _runner_settings(self, namespace: Namespace) -> RunnerSettings:
+        settings = self._settings
+        report_ms = settings.report_every_ms
+        return RunnerSettings(
+            topics=self._routes.topics(),
+            group=settings.group,
+            mark=mark_of(namespace),
+            drain_s=settings.drain_ms / 1000,
+            dead_letter_topic=settings.dead_letter_topic,
+            report_every_s=None if report_ms is None else report_ms / 1000,
+        )
+
+    def _observe(self, note: Note) -> None:
+        for observer in self._adapters.observers:
+            observer(note)
+
+
+# Without a claim nothing is in doubt after a crash; what a group costs then is only how late its results are seen.
+_GROUP_MS = {Semantics.EFFECTIVELY_ONCE: 2.0, Semantics.AT_LEAST_ONCE: 10.0, Semantics.AT_MOST_ONCE: 2.0}
+
+
+def _rules(settings: Settings, *, exclusive: bool) -> Rules:
+    return Rules(
+        semantics=settings.semantics,
+        store=settings.store is not None,
+        exclusive=exclusive,
+        concurrency=settings.concurrency,
+        buffer=settings.buffer,
+        group_ms=_GROUP_MS[settings.semantics],
+        attempts=settings.attempts,
+        backoff_ms=settings.backoff_ms,
+        backoff_most_ms=settings.backoff_max_ms,
+        dead_letter_failures=settings.on_failure is FailurePolicy.DEAD_LETTER,
+        dead_letter_payloads=settings.on_bad_payload is FailurePolicy.DEAD_LETTER,
+        dead_letter_doubts=settings.on_doubt is DoubtPolicy.DEAD_LETTER,
+        lease_ms=settings.lease_ms,
+        commit_every_ms=settings.commit_every_ms,
+        instance=settings.instance_id,
+    )

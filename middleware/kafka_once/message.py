@@ -1,0 +1,98 @@
+"""Values that name things: partitions, coordinates, and the message itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Coordinates", "Message", "TopicPartition"]
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Coordinates(NamedTuple):
+    """Where a message stands. `cluster` is Kafka's cluster id, empty where the broker tells none."""
+
+    cluster: str
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+class Message:
+    """One Kafka record as delivered.
+
+    Attributes:
+        topic, partition, offset: its coordinates.
+        key: the record key as it stands in Kafka; not the idempotency key.
+        value: the payload's bytes, None for a tombstone.
+        headers: in order, repeated names kept.
+        timestamp_ms: as the record says; never used for a decision. None if it has none.
+        leader_epoch: of the leader that served it, None if unknown.
+        idempotency_key: the identity of the work, the same for every repeat. None when it runs unprotected or without
+            a store.
+        attempt: 1 for the first run of this key, as far as the store knows.
+        in_doubt: True if an earlier holder may have run the handler for this key.
+        fence: a number that only grows for a key; give it to sinks that can refuse an older one. 0 without a store.
+    """
+
+    __slots__ = (
+        "attempt",
+        "fence",
+        "headers",
+        "idempotency_key",
+        "in_doubt",
+        "key",
+        "leader_epoch",
+        "offset",
+        "partition",
+        "timestamp_ms",
+        "topic",
+        "value",
+    )
+
+    def __init__(  # noqa: PLR0913  (a record has that many parts)
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        headers: list[tuple[str, bytes | None]] | None = None,
+        timestamp_ms: int | None = None,
+        leader_epoch: int | None = None,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.key = key
+        self.value = value
+        self.headers = headers or []
+        self.timestamp_ms = timestamp_ms
+        self.leader_epoch = leader_epoch
+        self.idempotency_key: bytes | None = None
+        self.attempt = 1
+        self.in_doubt = False
+        self.fence = 0
+
+    def header(self, name: str) -> bytes | None:
+        """The last header of that name, None if there is none (the last one wins, as in Kafka's own clients)."""
+        for header_name, value in reversed(self.headers):
+            if header_name == name:
+                return value
+        return None
+
+    def coordinates(self, cluster: str = "") -> Coordinates:
+        return Coordinates(cluster, self.topic, self.partition, self.offset)
+
+    def __repr__(self) -> str:  # no payload, no key: reprs end up in logs
+        return f"<Message {self.topic}[{self.partition}]@{self.offset}>"

@@ -1,0 +1,332 @@
+"""Performs what the engine decides, and tells it what happened. Decides nothing itself.
+
+One turn: tell the engine the time and what arrived in the inbox; ask it what to do; do that; poll Kafka; hand over the
+messages. All of it on one thread, which is not the main thread (a signal handler that raises there would lose what the
+client had dequeued). Store calls, handlers and dead letters answer into the inbox from their own threads.
+
+Rebalance callbacks come from inside `poll`. A revocation turns the same wheel without polling, inside the callback,
+until what runs has ended or the drain time is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from kafka_once.core.engine import Engine
+from kafka_once.core.events import Note
+from kafka_once.core.lane import Group
+from kafka_once.core.rules import Effects
+from kafka_once.dead_letters import dead_letter_of
+from kafka_once.errors import BrokerUnavailable
+from kafka_once.message import TopicPartition
+
+if TYPE_CHECKING:
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.executors import Executor
+    from kafka_once.intake import Intake
+    from kafka_once.message import Message
+    from kafka_once.ports import Broker, CommitMark, CommitResult
+    from kafka_once.store_link import StoreLink
+
+__all__ = ["Runner", "RunnerSettings"]
+
+log = logging.getLogger("kafka_once")
+
+_POLL_MESSAGES = 500  # taken from the client at once
+_IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
+_BUSY_S = 0.005  # a wait for the inbox while something is in flight; new messages wait for it
+_GROUP_S = 0.002  # the same while a group of several runs: its completions leave at most that late
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """`mark` goes into the metadata of our commits, so that a later start knows them for ours (see DESIGN.md,
+    Adoption). `report_every_s`: how often the counters are logged and kept in the store; None for never."""
+
+    topics: Sequence[str]
+    group: str
+    mark: str
+    drain_s: float
+    dead_letter_topic: str | None = None
+    report_every_s: float | None = 60.0
+
+
+class Runner:
+    """Runs one consumer until it is stopped. `run` is called once, on its own thread."""
+
+    def __init__(  # noqa: PLR0913  (the parts that app.py wires)
+        self,
+        engine: Engine,
+        broker: Broker,
+        store: StoreLink | None,
+        executor: Executor,
+        intake: Intake,
+        settings: RunnerSettings,
+        *,
+        observe: Callable[[Note], None] = lambda _note: None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._store = store
+        self._executor = executor
+        self._intake = intake
+        self._settings = settings
+        self._observe = observe
+        self._clock_s = clock_s
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._running: set[Group] = set()
+        self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
+        self._report_due_s = 0.0
+
+    # ----------------------------------------------------------------------------------------------- from other threads
+
+    def stop(self) -> None:
+        """Drain and end. Safe from any thread, and a second time."""
+        self._inbox.put(self._engine.stop)
+
+    def wake(self) -> None:
+        """Something outside has changed: look at it now."""
+        self._inbox.put(_nothing)
+
+    # ----------------------------------------------------------------------------------------------------------- running
+
+    def run(self) -> None:
+        """Consume until stopped.
+
+        Raises:
+            KafkaOnceError: the reason why it stopped by itself; what was not settled is not committed.
+        """
+        self._executor.open(self._post_ran)
+        if self._store is not None:
+            self._store.open(self._post)
+        try:
+            self._broker.start(self._settings.topics, self)
+            self._loop()
+        except BaseException as error:
+            self._engine.stop(error)
+            raise
+        finally:
+            self._close()
+        if self._engine.error is not None:
+            raise self._engine.error
+
+    def _loop(self) -> None:
+        deadline_s: float | None = None
+        while True:
+            self._turn()
+            if not self._engine.stopping:
+                continue
+            if deadline_s is None:
+                self._executor.withdraw(None)
+                deadline_s = self._clock_s() + self._settings.drain_s
+            if self._engine.drained() or self._clock_s() >= deadline_s:
+                return
+
+    def _turn(self) -> None:
+        self._tick()
+        self._take_inbox()
+        self._perform(self._engine.decide(), inside_callback=False)
+        busy = bool(self._running) or self._engine.unfinished > 0
+        messages = self._poll(0.0 if busy or not self._inbox.empty() else self._idle_s())
+        if self._fresh:
+            self._read_committed()
+        if messages:
+            self._deliver(messages)
+        elif busy:
+            self._wait(_GROUP_S if any(len(group.deliveries) > 1 for group in self._running) else _BUSY_S)
+
+    def _tick(self) -> None:
+        self._engine.tick(int(self._clock_s() * 1000), random.getrandbits(53))
+        if not self._engine.rules.exclusive:
+            self._engine.room = self._executor.room()
+
+    def _idle_s(self) -> float:
+        due_ms = self._engine.next_due_ms()
+        if due_ms is None:
+            return _IDLE_S
+        return min(_IDLE_S, max(0.0, due_ms / 1000 - self._clock_s()))
+
+    def _take_inbox(self) -> None:
+        while not self._inbox.empty():
+            self._inbox.get()()
+        for group in self._running:
+            if len(group.results) > group.seen and not group.ended:
+                self._engine.on_ran(group)
+
+    def _wait(self, timeout_s: float) -> None:
+        try:
+            arrived = self._inbox.get(timeout=timeout_s)
+        except Empty:
+            return
+        self._tick()
+        arrived()
+
+    def _poll(self, timeout_s: float) -> list[Message]:
+        try:
+            return self._broker.poll(_POLL_MESSAGES, timeout_s)
+        except BrokerUnavailable as error:
+            log.warning("Kafka gives no answer: %s", error)
+            self._wait(_IDLE_S)
+            return []
+
+    def _deliver(self, messages: list[Message]) -> None:
+        self._tick()
+        read, on_delivered = self._intake.read, self._engine.on_delivered
+        name = TopicPartition("", -1)
+        for message in messages:
+            if message.partition != name.partition or message.topic != name.topic:
+                name = TopicPartition(message.topic, message.partition)
+            digest, defect = read(message)
+            on_delivered(message, name, digest, None, defect)
+
+    # -------------------------------------------------------------------------------------------------------- performing
+
+    def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
+        if effects.store is not None:
+            assert self._store is not None
+            self._store.send(effects.store)
+        for group in effects.groups:
+            self._running.add(group)
+            self._executor.start(group)
+        for delivery in effects.publish:
+            self._publish(delivery)
+        if effects.commit:
+            self._commit(effects.commit, inside_callback=inside_callback)
+        if effects.pause:
+            self._broker.pause(effects.pause)
+        if effects.resume:
+            self._broker.resume(effects.resume)
+        for note in effects.notes:
+            self._observe(note)
+        self._report()
+
+    def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
+        if inside_callback:
+            self._engine.on_committed(self._broker.commit_now(marks, self._settings.mark, self._settings.drain_s))
+        else:
+            self._broker.commit(marks, self._settings.mark, self._on_committed)
+
+    def _on_committed(self, results: list[CommitResult]) -> None:
+        self._tick()
+        self._engine.on_committed(results)
+
+    def _publish(self, delivery: Delivery) -> None:
+        topic = self._settings.dead_letter_topic
+        assert topic is not None
+        record = dead_letter_of(delivery, topic, self._settings.group)
+
+        def on_done(error: Exception | None) -> None:
+            self._inbox.put(lambda: self._engine.on_published(delivery, error))
+
+        self._broker.publish(record, on_done)
+
+    def _post_ran(self, group: Group) -> None:
+        self._inbox.put(lambda: self._on_ran(group))
+
+    def _on_ran(self, group: Group) -> None:
+        if group.ended:
+            self._running.discard(group)
+        self._engine.on_ran(group)
+
+    def _post(self, what: Callable[[Engine], None]) -> None:
+        self._inbox.put(lambda: what(self._engine))
+
+    def _report(self) -> None:
+        every_s = self._settings.report_every_s
+        now_s = self._clock_s()
+        if every_s is None or now_s < self._report_due_s:
+            return
+        if self._report_due_s:
+            counters = self._engine.counters.as_dict()
+            log.info("counters %s", " ".join(f"{name}={count}" for name, count in counters.items() if count))
+            if self._store is not None:
+                self._store.report(counters)
+        self._report_due_s = now_s + every_s
+
+    # -------------------------------------------------------------------------------------------------------- rebalances
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self._tick()
+        self._engine.on_assigned(partitions)
+        self._fresh.extend(partitions)
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self._tick()
+        self._engine.on_revoked(partitions)
+        self._executor.withdraw(partitions)
+        deadline_s = self._clock_s() + self._settings.drain_s
+        while not self._engine.drained(partitions) and self._clock_s() < deadline_s:
+            self._turn_without_poll()
+        self._commit_last()
+        self._leave(partitions)
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self._tick()
+        self._engine.on_lost(partitions)
+        self._executor.withdraw(partitions)
+        self._forget_fresh(partitions)
+
+    def _turn_without_poll(self) -> None:
+        self._tick()
+        self._take_inbox()
+        self._perform(self._engine.decide(), inside_callback=True)
+        self._wait(_GROUP_S)
+
+    def _commit_last(self) -> None:
+        self._tick()
+        marks = self._engine.commit_last()
+        if marks:
+            self._commit(marks, inside_callback=True)
+
+    def _leave(self, partitions: Sequence[TopicPartition]) -> None:
+        self._engine.on_gone(partitions)
+        self._forget_fresh(partitions)
+        self._turn_without_poll()  # the ends of the ownerships leave now, before another member claims
+
+    def _forget_fresh(self, partitions: Sequence[TopicPartition]) -> None:
+        self._fresh = [partition for partition in self._fresh if partition not in partitions]
+
+    def _read_committed(self) -> None:
+        try:
+            committed = self._broker.committed(self._fresh)
+        except BrokerUnavailable as error:
+            log.warning("what the group has committed cannot be read now: %s", error)
+            return
+        is_new = self._store is not None and self._store.is_new()
+        for partition, known in committed.items():
+            if known is not None:
+                forgotten = is_new and known.metadata == self._settings.mark
+                self._engine.on_committed_read(partition, known.offset, forgotten=forgotten)
+        self._fresh.clear()
+
+    # ----------------------------------------------------------------------------------------------------------- closing
+
+    def _close(self) -> None:
+        """Leave everything in order as far as it goes; the first error is the one that is reported."""
+        self._executor.close()
+        for step in (self._commit_last, self._say_goodbye, self._close_broker):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  (one part that fails must not keep the others open)
+                log.warning("while closing: %s: %s", type(error).__name__, error)
+                self._engine.stop(error)
+
+    def _say_goodbye(self) -> None:
+        if self._store is not None:
+            self._store.close(self._engine.counters.as_dict())
+
+    def _close_broker(self) -> None:
+        self._broker.close(self._settings.drain_s)
+
+
+def _nothing() -> None:
+    """Wakes the loop."""
+
+

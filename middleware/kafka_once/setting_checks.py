@@ -1,0 +1,278 @@
+"""What the settings must satisfy, each by itself and together; and how much of a value may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from kafka_once.core.semantics import FailurePolicy, Semantics, needs_store
+from kafka_once.durations import show_duration
+from kafka_once.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kafka_once.settings import Settings
+
+__all__ = [
+    "HIDDEN",
+    "STORE_FORM",
+    "check_together",
+    "check_topics",
+    "legal_name",
+    "no_bool",
+    "printable",
+    "server_list",
+    "session_timeout_ms",
+    "shown",
+    "shown_store",
+    "store_url",
+    "with_derived_defaults",
+]
+
+# librdkafka's defaults, used where the user's dict says nothing.
+SESSION_TIMEOUT_MS: Final = 45_000
+MAX_POLL_INTERVAL_MS: Final = 300_000
+
+STORE_FORM: Final = 'a URL: "redis://localhost:6379/0", "rediss://…" (TLS), "unix:///path/to/socket" or "memory://"'
+
+_ADDRESS: Final = r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
+_SERVERS: Final = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*", re.ASCII)
+_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}", re.ASCII)
+
+
+# ---------------------------------------------------------------------------------------------- what may be shown of it
+
+
+class _Unshown:
+    """Stands for a value in an error."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __repr__(self) -> str:
+        return f"<{self._what}>"
+
+
+HIDDEN: Final = _Unshown("not shown")
+
+
+def shown(setting: str, value: object) -> object:
+    """What an error may say of a value: all of plain ones, nothing of what may hold a password."""
+    if setting == "store":
+        return shown_store(value) if isinstance(value, str) else HIDDEN
+    if setting == "kafka":
+        return _Unshown(f"a {type(value).__name__}")
+    if isinstance(value, str):
+        return HIDDEN if "@" in value or len(value) > 300 else value
+    if value is None or isinstance(value, bool | int | float | timedelta):
+        return value
+    return _Unshown(f"a {type(value).__name__}")
+
+
+def shown_store(url: str) -> str:
+    """A store's URL without user, password and parameters; only its scheme if it is not plainly a URL.
+
+    A password with "/", "?", "#" or "@" in it, not escaped, moves the places where a URL is cut.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("redis", "rediss", "unix", "memory"):
+        return "***"
+    secret, _, place = rest.rpartition("@")
+    place = place.partition("?")[0]
+    if scheme == "unix":
+        plain = place.startswith("/") and not secret
+    else:
+        plain = re.fullmatch(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]*)(?::\d{1,5})?(?:/\d*)?", place) is not None
+    if not plain or re.search(r"[/?#@]", secret) or "@" in rest.partition("?")[2]:
+        return f"{scheme}://***"
+    return f"{scheme}://***@{place}" if secret else f"{scheme}://{place}"
+
+
+# ------------------------------------------------------------------------------------------------------ each by itself
+# Plain ValueErrors become "write …" with the setting's own form.
+
+
+def no_bool(value: object) -> object:
+    """True is no 1."""
+    if isinstance(value, bool):
+        raise ValueError("no number")  # noqa: TRY004  (pydantic takes ValueErrors)
+    return value
+
+
+def printable(text: str) -> str:
+    """One line that shows what it is: it stands in logs and in the store's key names."""
+    if not text.strip() or not text.isprintable():
+        raise ValueError("not printable")
+    return text
+
+
+def legal_name(name: str) -> str:
+    """What Kafka allows as name of a topic or an instance."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError("no legal name")
+    return name
+
+
+def server_list(servers: object) -> str:
+    """One text of a text or a list of texts."""
+    if isinstance(servers, list | tuple) and all(isinstance(server, str) for server in servers):
+        servers = ",".join(servers)
+    if not isinstance(servers, str) or not _SERVERS.fullmatch(servers := servers.replace(" ", "")):
+        raise ValueError("no addresses")
+    return servers
+
+
+def store_url(url: object) -> object:
+    """A URL that a store can be made of; whether it answers is seen later."""
+    if isinstance(url, SecretStr):
+        url = url.get_secret_value()
+    if not isinstance(url, str):
+        raise ValueError("no URL")  # noqa: TRY004  (pydantic takes ValueErrors)
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("redis", "rediss", "unix", "memory"):
+        raise ConfigurationError("store", shown_store(url), f"write {STORE_FORM}")
+    if scheme in ("redis", "rediss") and not _names_a_host(url):
+        remedy = (
+            f"no host or port can be read in it; write {STORE_FORM}, special characters in a password as %40 and so on"
+        )
+        raise ConfigurationError("store", shown_store(url), remedy)
+    if scheme == "unix" and not rest.rpartition("@")[2].startswith("/"):
+        raise ConfigurationError("store", shown_store(url), "name the socket's absolute path: unix:///run/redis.sock")
+    return url
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "#" not in url
+    except ValueError:  # its text quotes the URL
+        return False
+
+
+# ------------------------------------------------------------------------------------------------------------ together
+
+
+def with_derived_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with what follows from others filled in."""
+    filled = dict(given)
+    policy = FailurePolicy.DEAD_LETTER if filled.get("dead_letter_topic") else FailurePolicy.STOP
+    for name in ("on_missing_key", "on_bad_payload", "on_failure"):
+        if filled.get(name) is None:
+            filled[name] = policy.value
+    kafka = filled.get("kafka")
+    if filled.get("instance_id") is None and isinstance(kafka, Mapping):
+        filled["instance_id"] = kafka.get("group.instance.id")
+    return filled
+
+
+def check_together(settings: Settings) -> None:
+    """Raise ConfigurationError for the first relation between settings that does not hold."""
+    checks: Sequence[Callable[[Settings], None]] = (
+        _check_store,
+        _check_said_twice,
+        _check_lease,
+        _check_drain,
+        _check_backoff,
+        _check_dead_letter,
+    )
+    for check in checks:
+        check(settings)
+
+
+def check_topics(dead_letter_topic: str | None, topics: Sequence[str]) -> None:
+    """See `Settings.check_topics`."""
+    if not topics:
+        raise ConfigurationError("topics", topics, "name at least one topic to consume")
+    for topic in topics:
+        if dead_letter_topic is not None and _subscribes(topic, dead_letter_topic):
+            remedy = f"it is consumed here ({topic!r}), so its messages would go round for ever; name another topic"
+            raise ConfigurationError("dead_letter_topic", dead_letter_topic, remedy)
+
+
+def _subscribes(topic: str, name: str) -> bool:
+    if not topic.startswith("^"):
+        return topic == name
+    try:
+        return "[:" not in topic and re.search(topic, name) is not None
+    except re.error:  # librdkafka's patterns are POSIX ones: not every one can be read here
+        return False
+
+
+def _check_store(settings: Settings) -> None:
+    if settings.store is None and needs_store(settings.semantics):
+        remedy = (
+            f'{settings.semantics} keeps its claims in a store; write store="redis://localhost:6379/0", '
+            'or semantics="at_least_once" for handlers that are idempotent operations'
+        )
+        raise ConfigurationError("store", None, remedy)
+    if settings.store is not None and settings.semantics is Semantics.AT_LEAST_ONCE:
+        remedy = 'at_least_once needs no store and would not look into it; leave it out, or write "effectively_once"'
+        raise ConfigurationError("store", settings.store_shown, remedy)
+
+
+def _check_said_twice(settings: Settings) -> None:
+    """The same thing said here and in the `kafka` dict must be the same."""
+    for setting, names in (
+        ("bootstrap_servers", ("bootstrap.servers", "metadata.broker.list")),
+        ("group", ("group.id",)),
+        ("instance_id", ("group.instance.id",)),
+    ):
+        value = getattr(settings, setting)
+        for name in names:
+            if name in settings.kafka and settings.kafka[name] != value:
+                remedy = f'kafka["{name}"] says something else; leave it out there'
+                raise ConfigurationError(setting, shown(setting, value), remedy)
+
+
+def _check_lease(settings: Settings) -> None:
+    lease = show_duration(settings.lease)
+    if settings.lease_ms + settings.margin_ms >= settings.session_timeout_ms:
+        remedy = (
+            f"with its margin of {settings.margin_ms} ms it must be shorter than Kafka's session time-out, "
+            f"{settings.session_timeout_ms} ms: else a dead member's partitions move before its claims are free; "
+            'shorten it, or raise kafka["session.timeout.ms"]'
+        )
+        raise ConfigurationError("lease", lease, remedy)
+    if settings.remember_for <= settings.lease:
+        remedy = f"it must be longer than lease, {lease}: else a key is forgotten while its repeat may be waiting"
+        raise ConfigurationError("remember_for", show_duration(settings.remember_for), remedy)
+
+
+def _check_drain(settings: Settings) -> None:
+    max_poll_ms = _milliseconds(settings.kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
+    if settings.drain_ms >= max_poll_ms:
+        remedy = (
+            f"it must be shorter than Kafka's max.poll.interval.ms, {max_poll_ms}: else Kafka throws the member out "
+            "while it drains"
+        )
+        raise ConfigurationError("drain", show_duration(settings.drain), remedy)
+
+
+def _check_backoff(settings: Settings) -> None:
+    if settings.backoff > settings.backoff_max:
+        remedy = f"it must not be longer than backoff_max, {show_duration(settings.backoff_max)}"
+        raise ConfigurationError("backoff", show_duration(settings.backoff), remedy)
+
+
+def _check_dead_letter(settings: Settings) -> None:
+    for name in ("on_missing_key", "on_bad_payload", "on_failure", "on_doubt"):
+        if getattr(settings, name) == FailurePolicy.DEAD_LETTER.value and settings.dead_letter_topic is None:
+            raise ConfigurationError(name, "dead_letter", "there is no topic for it; set dead_letter_topic")
+
+
+def session_timeout_ms(kafka: Mapping[str, Any]) -> int:
+    """From the client's settings; under the new protocol the broker decides, and its default is the same 45 s."""
+    if str(kafka.get("group.protocol", "classic")).lower() == "consumer":
+        return SESSION_TIMEOUT_MS
+    return _milliseconds(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS)
+
+
+def _milliseconds(kafka: Mapping[str, Any], name: str, default: int) -> int:
+    value = kafka.get(name, default)
+    if isinstance(value, int | str) and not isinstance(value, bool) and re.fullmatch(r"\d{1,9}", str(value).strip()):
+        return int(value)
+    raise ConfigurationError(f'kafka["{name}"]', shown(name, value), "write a whole number of milliseconds")

@@ -1,0 +1,277 @@
+"""All settings of an app in one table, checked before anything is consumed.
+
+A field below is a row of the README's table (`settings_table`). To add one: the field with its default, bounds, unit
+and meaning; a property `…_ms` if it is a duration; a check in `setting_checks.py` if it depends on another.
+"""
+
+from __future__ import annotations
+
+import difflib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from kafka_once import setting_checks as checks
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.durations import in_ms, parse_duration, show_duration
+from kafka_once.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from enum import StrEnum
+
+    from pydantic.fields import FieldInfo
+
+__all__ = ["Settings", "settings_table"]
+
+Count = Annotated[int, BeforeValidator(checks.no_bool)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Name = Annotated[str, AfterValidator(checks.legal_name)]
+Servers = Annotated[str, BeforeValidator(checks.server_list)]
+StoreUrl = Annotated[SecretStr, BeforeValidator(checks.store_url)]
+Text = Annotated[str, AfterValidator(checks.printable)]
+
+
+def _setting(default: Any, form: str, unit: str, meaning: str, **more: Any) -> Any:
+    """A field. `form` says what may be written, for the remedy when something else was."""
+    extra = {"form": form, "unit": unit, "shown_default": more.pop("shown_default", None)}
+    return Field(default, description=meaning, json_schema_extra=extra, **more)
+
+
+def _count(default: int, low: int, high: int, unit: str, meaning: str) -> Any:
+    return _setting(default, f"a whole number from {low:,} to {high:,}", unit, meaning, ge=low, le=high)
+
+
+def _duration(default: float, low: float, high: float, meaning: str) -> Any:
+    shortest, longest = timedelta(seconds=low), timedelta(seconds=high)
+    form = (
+        f"a duration from {show_duration(shortest)} to {show_duration(longest)}: text with its unit "
+        "(200ms, 5s, 10m, 24h, 7d), a number of seconds or a timedelta"
+    )
+    return _setting(timedelta(seconds=default), form, "duration", meaning, ge=shortest, le=longest)
+
+
+def _choice(default: StrEnum | None, kind: type[StrEnum], meaning: str) -> Any:
+    form = "one of " + ", ".join(f'"{member.value}"' for member in kind)
+    shown = None if default else "dead_letter with a dead_letter_topic, else stop"
+    return _setting(default, form, "", meaning, shown_default=shown)
+
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+class Settings(BaseSettings):
+    """The settings of an app, frozen. Durations are timedeltas here and whole milliseconds as `…_ms`.
+
+    Raises:
+        ConfigurationError: a setting is wrong: the first one found, with its value (never a secret) and a remedy.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="KAFKA_ONCE_", frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    bootstrap_servers: Servers = _setting(
+        ..., 'host:port, more than one with commas between: "localhost:9092"', "", "Kafka's addresses to start from"
+    )
+    group: Text = _setting(..., "a name of 1 to 255 printable characters", "", "The consumer group", max_length=255)
+    store: StoreUrl | None = _setting(
+        None, checks.STORE_FORM, "URL", "Where claims are kept; needed for `effectively_once`. Never printed in clear"
+    )
+    semantics: Semantics = _choice(
+        Semantics.EFFECTIVELY_ONCE, Semantics, "What is promised, see the table of semantics"
+    )
+    instance_id: Name | None = _setting(
+        None,
+        "a name of 1 to 249 characters out of a-z, A-Z, 0-9, dot, underscore and hyphen",
+        "",
+        "Static membership (`group.instance.id`): a restarted process has its partitions back at once",
+    )
+    kafka: dict[str, Any] = _setting(
+        {},
+        "a dict of librdkafka's settings by their own names",
+        "",
+        "Passed through to librdkafka: security, time-outs, assignment strategy",
+        repr=False,  # passwords
+        exclude=True,
+    )
+    lease: Duration = _duration(
+        5, 0.5, _HOUR, "How long a worker's claims outlive it; with a tenth more, shorter than `session.timeout.ms`"
+    )
+    remember_for: Duration = _duration(
+        _DAY, _MINUTE, 3650 * _DAY, "How long a completed key is known: longer than a producer goes on repeating"
+    )
+    attempts: Count = _count(
+        5, 1, 1_000, "runs", "How often a handler may raise for a message before it fails for good"
+    )
+    backoff: Duration = _duration(0.2, 0.001, _HOUR, "Wait before the second attempt; doubled for each one more")
+    backoff_max: Duration = _duration(30, 0.001, _DAY, "The longest wait between two attempts")
+    drain: Duration = _duration(20, 0, _HOUR, "How long running handlers may take to end at a stop or a revoke")
+    commit_every: Duration = _duration(0.5, 0.01, _MINUTE, "How often the frontier is committed to Kafka")
+    report_every: Duration | None = _duration(_MINUTE, 1, _DAY, "How often the counters are logged; None for never")
+    concurrency: Count = _count(16, 1, 10_000, "lanes", "How many handlers run at once")
+    buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
+    max_key_bytes: Count = _count(4096, 1, 1_048_576, "bytes", "A longer idempotency key counts as missing")
+    dead_letter_topic: Name | None = _setting(
+        None, "the name of a topic that is not consumed here", "", "Where messages go that cannot be processed"
+    )
+    on_missing_key: KeyPolicy = _choice(None, KeyPolicy, "What happens to a message without a usable idempotency key")
+    on_bad_payload: FailurePolicy = _choice(None, FailurePolicy, "What happens to a payload that does not decode")
+    on_failure: FailurePolicy = _choice(None, FailurePolicy, "What happens after the last attempt")
+    on_doubt: DoubtPolicy = _choice(DoubtPolicy.RUN, DoubtPolicy, "What happens to a message that may have run before")
+    scope: Text | None = _setting(
+        None,
+        "a name of 1 to 255 printable characters",
+        "",
+        "Within which keys are distinct; the same for topics that carry the same work",
+        max_length=255,
+        shown_default="the source topic",
+    )
+    allow_eviction: bool = _setting(
+        default=False,
+        form="True or False",
+        unit="",
+        meaning="Start although Redis may evict keys (`maxmemory-policy` is not `noeviction`)",
+    )
+    cluster: str = _setting(
+        "", "a name of at most 255 characters", "", "Names the Kafka cluster instead of its id", max_length=255
+    )
+
+    def __init__(self, **given: Any) -> None:
+        for name in given:
+            if name not in type(self).model_fields:
+                raise _unknown(name)
+        try:
+            super().__init__(**given)
+        except ValidationError as exc:
+            problem = _first_problem(exc, given)
+        else:
+            return
+        raise problem  # out here: a ValidationError, which carries the input, must not be its context
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the code says; environment and file are to come."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return checks.with_derived_defaults(given)
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        checks.check_together(self)
+        return self
+
+    def check_topics(self, topics: Sequence[str]) -> None:
+        """Refuse topics that cannot be consumed with these settings.
+
+        Args:
+            topics: names, or patterns that begin with "^".
+
+        Raises:
+            ConfigurationError: there are none, or the dead-letter topic is among them.
+        """
+        checks.check_topics(self.dead_letter_topic, topics)
+
+    def librdkafka(self) -> dict[str, Any]:
+        """`kafka` with the addresses, the group and the instance id in it. Holds passwords: never print it."""
+        settings = {**self.kafka, "bootstrap.servers": self.bootstrap_servers, "group.id": self.group}
+        if self.instance_id is not None:
+            settings["group.instance.id"] = self.instance_id
+        return settings
+
+    @property
+    def store_shown(self) -> str | None:
+        """The store's URL for people: no user, password or parameter."""
+        return None if self.store is None else checks.shown_store(self.store.get_secret_value())
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """After which Kafka gives a dead member's partitions to others, as far as the client knows."""
+        return checks.session_timeout_ms(self.kafka)
+
+    @property
+    def lease_ms(self) -> int:
+        return in_ms(self.lease)
+
+    @property
+    def margin_ms(self) -> int:
+        """How much earlier than the store a worker stops to trust its lease."""
+        return max(100, self.lease_ms // 10)
+
+    @property
+    def remember_for_ms(self) -> int:
+        return in_ms(self.remember_for)
+
+    @property
+    def backoff_ms(self) -> int:
+        return in_ms(self.backoff)
+
+    @property
+    def backoff_max_ms(self) -> int:
+        return in_ms(self.backoff_max)
+
+    @property
+    def drain_ms(self) -> int:
+        return in_ms(self.drain)
+
+    @property
+    def commit_every_ms(self) -> int:
+        return in_ms(self.commit_every)
+
+    @property
+    def report_every_ms(self) -> int | None:
+        return None if self.report_every is None else in_ms(self.report_every)
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table: name, default, unit, meaning. The README's copy is compared with it."""
+    rows = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
+    for name, info in Settings.model_fields.items():
+        rows.append(f"| `{name}` | {_default_shown(info)} | {_extra(info, 'unit') or '–'} | {info.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _extra(info: FieldInfo, name: str) -> str:
+    assert isinstance(info.json_schema_extra, dict)
+    return str(info.json_schema_extra[name] or "")
+
+
+def _default_shown(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    if isinstance(info.default, timedelta):
+        return show_duration(info.default)
+    return _extra(info, "shown_default") or ("none" if info.default in (None, "", {}) else str(info.default))
+
+
+def _unknown(name: str) -> ConfigurationError:
+    known = list(Settings.model_fields)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    remedy = (
+        f"no such setting; did you mean {nearest[0]}?" if nearest else f"no such setting; there are {', '.join(known)}"
+    )
+    return ConfigurationError(name, checks.HIDDEN, remedy)
+
+
+def _first_problem(exc: ValidationError, given: dict[str, Any]) -> ConfigurationError:
+    problem = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(problem["loc"][0])
+    form = _extra(Settings.model_fields[name], "form")
+    if problem["type"] == "missing":
+        return ConfigurationError(name, None, f"it is required; write {form}")
+    value = given.get(name)
+    if name == "instance_id" and value is None:
+        name, value = 'kafka["group.instance.id"]', given["kafka"]["group.instance.id"]
+    return ConfigurationError(name, checks.shown(name, value), f"write {form}")

@@ -1,0 +1,325 @@
+-- One round trip: renew, completes, releases, frontiers, ends, claims, in this order and all of it or nothing.
+--
+-- The shape is: read, decide, write. Redis does not take back what a failed script has written, so everything that may
+-- fail (a foreign record, a key of another type) is met while reading, and the first write is made after the last
+-- decision. Between them `records` holds what stands for each digest as decided so far, so that a completion and a
+-- claim of one key in one exchange see each other. The decisions are those of core/claims.py, row by row; the lockstep
+-- test compares them. Whoever changes one changes both.
+--
+-- A repeated exchange gives the same answers: the record of a claim holds the call that was granted it.
+--
+-- What stands for a digest:
+--   absent    false
+--   claimed   c:<digest> = kind, flags, attempts, session, ownership, call, fence; no expiry: a claim lives as long as
+--             its ownership, and one that is over is still the trace of a handler that may have run
+--   freed     c:<digest> = kind, flags, attempts; forgotten after remember_ms
+--   done      a small number in a bucket of a window, see done_keys.lua. Never together with c:<digest>
+-- The first byte is kind and version: what is unknown is an error, never absent.
+--
+-- The first write decides what happens when the server is out of memory: Redis refuses a script only at a first write
+-- that may grow. With claims the first write may grow (the whole exchange is refused and can be repeated); without, it
+-- is a DEL or a PEXPIRE, so completing and giving back go on and make room.
+--
+-- ARGV[5]  session, token, call (<I8c16I8)          ARGV[6] completes   digest, session, dead-lettered
+-- ARGV[7]  releases: digest, session, call, flags (1 failed, 2 doubt), ownership, offset
+-- ARGV[8]  frontiers: ownership, offset, leader epoch (-1: none)
+-- ARGV[9]  ends: ownership                          ARGV[10] claims: digest, ownership, offset, flags (1 follows, 2 alone)
+-- Answers one string: session lives, a byte for each complete, a byte for each release, and for each claim
+-- grant, flags (1 doubt, 2 suspect), attempts, fence (<BBI4I8)
+--
+-- Keys beside those above: f hash, identity -> frontier: offset, leader epoch, ownership, partition (<i8i4I8i4), topic
+--                          h hash, identity -> highest offset that a claim was asked for
+--                          x sorted set of what was in doubt, by time; see list_doubt
+
+local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c16I8B', '<c16I8I8BI8i8', '<I8i8i4', '<c16I8i8B'
+local CLAIMED, CLAIMED_RECORD = 17, '<BBI4I8I8I8I8'
+local FREED, FREED_RECORD = 18, '<BBI4'
+local MAX_DOUBTS = 100000
+local APPLIED, FORGOTTEN, DOUBLED, FENCED = '\0', '\1', '\2', '\3'
+local RELEASED, NOT_HELD = '\0', '\1'
+local ACQUIRED, RECLAIMED = 0, 1
+
+local function refusal(grant)
+  return struct.pack('<BBI4I8', grant, 0, 0, 0)
+end
+local DUPLICATE, BUSY, STALE, SUPERSEDED, GONE, SKIPPED =
+  refusal(2), refusal(3), refusal(4), refusal(5), refusal(6), refusal(7)
+
+local session, token, call = struct.unpack('<I8c16I8', ARGV[5])
+local meta = redis.call('HMGET', META, 'fence', 'claims')
+local fence, in_flight = tonumber(meta[1] or '0'), tonumber(meta[2] or '0')
+local lives = redis.call('HGET', session_key(session), 'r') == token
+
+-- ------------------------------------------------------------------------------------------------- records, ownerships
+
+local CLAIM_PREFIX = PREFIX .. 'c:'
+local records = {} -- digest -> what stands for it, as decided so far
+local held = {} -- digest -> whether the server has c:<digest>
+local changed = {} -- the digests to write, in order; beside it, as keys, which they are
+local doubts = {}
+
+local function record_of(digest)
+  local record = records[digest]
+  if record == nil then
+    record = redis.call('GET', CLAIM_PREFIX .. digest)
+    if record then
+      local kind = string.byte(record)
+      if kind ~= CLAIMED and kind ~= FREED then
+        refuse('a claim of the namespace at ' .. META .. ' is of the unknown kind ' .. tostring(kind) .. ': a newer '
+          .. 'kafka-once or another program wrote it; use that version, or another database')
+      end
+      held[digest] = true
+    else
+      record = done_value(digest)
+    end
+    records[digest] = record
+  end
+  return record
+end
+
+local function decide(digest, record)
+  records[digest] = record
+  if not changed[digest] then
+    changed[digest] = true
+    changed[#changed + 1] = digest
+  end
+end
+
+local function is_claimed(record)
+  return type(record) == 'string' and string.byte(record) == CLAIMED
+end
+
+-- What a session knows of an ownership, false if either is over.
+local known_sessions = {}
+local function ownership_of(holder, number)
+  local known_ownerships = known_sessions[holder]
+  if not known_ownerships then
+    known_ownerships = {}
+    known_sessions[holder] = known_ownerships
+  end
+  local known = known_ownerships[number]
+  if known == nil then
+    local asked = redis.call('HGET', session_key(holder), 'o' .. digits(number))
+    known = false
+    if asked then
+      local partition, identity, topic = struct.unpack('<i4I2c0I2c0', asked)
+      local _, newest = struct.unpack('<I8I8', redis.call('HGET', PREFIX .. 'e', identity))
+      known = { identity = identity, partition = partition, topic = topic, newest = newest == number }
+    end
+    known_ownerships[number] = known
+  end
+  return known
+end
+
+local function list_doubt(digest, own, offset, attempts, earlier, newer, reason, unique)
+  local partition, topic = -1, ''
+  if own then
+    partition, topic = own.partition, own.topic
+  end
+  doubts[#doubts + 1] = digits(now_ms)
+  doubts[#doubts + 1] = struct.pack('<I8c16i4i8I4I8I8B', unique, digest, partition, offset, attempts, earlier, newer,
+    reason) .. topic
+end
+
+-- ------------------------------------------------------------------------------------------------------- the three verbs
+
+local function complete(digest, holder, dead_lettered)
+  local record = record_of(digest)
+  local done = dead_lettered * SHORT_SESSION + holder % SHORT_SESSION
+  if type(record) == 'number' then
+    return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED
+  end
+  if is_claimed(record) then
+    if struct.unpack('<I8', record, 7) ~= holder then
+      return FENCED
+    end
+    in_flight = in_flight - 1
+  end
+  decide(digest, done)
+  return record and APPLIED or FORGOTTEN
+end
+
+local function release(digest, holder, holder_call, flags, number, offset)
+  local record = record_of(digest)
+  if not is_claimed(record) then
+    return NOT_HELD
+  end
+  local _, bits, attempts, its_session, _, its_call, its_fence = struct.unpack(CLAIMED_RECORD, record)
+  if its_session ~= holder or its_call ~= holder_call then
+    return NOT_HELD
+  end
+  local failed, raised_doubt = flags % 2 == 1, flags >= 2
+  local doubt, suspect = raised_doubt or bits % 2 == 1, bits % 4 >= 2 and not failed
+  attempts = attempts + (failed and 1 or 0)
+  local kept = attempts > 0 or doubt or suspect
+  decide(digest, kept and struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts))
+  in_flight = in_flight - 1
+  if raised_doubt then
+    list_doubt(digest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
+  end
+  return RELEASED
+end
+
+local function claim(digest, number, own, offset, alone)
+  local record = record_of(digest)
+  if type(record) == 'number' then
+    return DUPLICATE
+  end
+  local grant, bits, attempts = ACQUIRED, 0, 0
+  if is_claimed(record) then
+    local _, its_bits, its_attempts, holder, its_ownership, its_call, its_fence = struct.unpack(CLAIMED_RECORD, record)
+    bits, attempts = its_bits % 4, its_attempts
+    if holder == session then
+      if its_call == call then
+        return struct.pack('<BBI4I8', ACQUIRED, bits, attempts, its_fence)
+      elseif its_call > call then
+        return STALE
+      end
+    elseif ownership_of(holder, its_ownership) then
+      return BUSY
+    else
+      grant, bits, attempts = RECLAIMED, 3, attempts + (its_bits >= 4 and 1 or 0)
+      list_doubt(digest, own, offset, attempts, its_ownership, number, 0, next_number(fence, now_us))
+    end
+  else
+    in_flight = in_flight + 1
+    if record then
+      bits, attempts = struct.unpack('<BI4', record, 2)
+    end
+  end
+  fence = next_number(fence, now_us)
+  decide(digest, struct.pack(CLAIMED_RECORD, CLAIMED, bits + (alone and 4 or 0), attempts, session, number, call, fence))
+  return struct.pack('<BBI4I8', grant, bits, attempts, fence)
+end
+
+-- ------------------------------------------------------------------------------------------------------ read and decide
+
+local answers = { lives and '\1' or '\0' }
+
+local function answer_each(format, packed, verb)
+  local size = struct.size(format)
+  for at = 1, #packed, size do
+    answers[#answers + 1] = verb(struct.unpack(format, packed, at))
+  end
+end
+
+answer_each(COMPLETE, ARGV[6], complete)
+answer_each(RELEASE, ARGV[7], release)
+
+local frontiers = {} -- identity -> offset decided so far; beside it what to write: identity, record, …
+local new_frontiers = {}
+answer_each(FRONTIER, ARGV[8], function(number, offset, leader_epoch)
+  local own = lives and ownership_of(session, number)
+  if own and own.newest then
+    local last = frontiers[own.identity]
+    if not last then
+      local stored = redis.call('HGET', PREFIX .. 'f', own.identity)
+      last = stored and struct.unpack('<i8', stored) or -1
+    end
+    if offset > last then
+      frontiers[own.identity] = offset
+      new_frontiers[#new_frontiers + 1] = own.identity
+      new_frontiers[#new_frontiers + 1] = struct.pack('<i8i4I8i4', offset, leader_epoch, number, own.partition) .. own.topic
+    end
+  end
+  return nil
+end)
+
+local ended = {}
+answer_each('<I8', ARGV[9], function(number)
+  if lives and ownership_of(session, number) then
+    ended[#ended + 1] = 'o' .. digits(number)
+    known_sessions[session][number] = false
+  end
+  return nil
+end)
+
+local highest = {} -- identity -> highest offset asked, where it grew
+local tried = DUPLICATE
+answer_each(CLAIM, ARGV[10], function(digest, number, offset, flags)
+  local own = lives and ownership_of(session, number)
+  if not lives then
+    return GONE
+  elseif flags % 2 == 1 and string.byte(tried) > 2 then
+    tried = SKIPPED
+  elseif not own then
+    tried = GONE
+  elseif not own.newest then
+    tried = SUPERSEDED
+  else
+    if not own.highest then
+      own.highest = tonumber(redis.call('HGET', PREFIX .. 'h', own.identity) or '-1')
+    end
+    if offset > own.highest then
+      own.highest = offset
+      highest[own.identity] = offset
+    end
+    tried = claim(digest, number, own, offset, flags >= 2)
+  end
+  return tried
+end)
+
+-- ---------------------------------------------------------------------------------------------------------------- write
+
+local function in_pieces(command, arguments)
+  for at = 1, #arguments, 1000 do -- Lua's stack does not hold more than some thousand
+    redis.call(command, unpack(arguments, at, math.min(at + 999, #arguments)))
+  end
+end
+
+local function write_records()
+  local gone, claimed = {}, {}
+  for _, digest in ipairs(changed) do
+    local record = records[digest]
+    if type(record) ~= 'string' then
+      if held[digest] then
+        gone[#gone + 1] = CLAIM_PREFIX .. digest
+      end
+    elseif string.byte(record) == CLAIMED then
+      claimed[#claimed + 1] = CLAIM_PREFIX .. digest
+      claimed[#claimed + 1] = record
+    end
+  end
+  in_pieces('DEL', gone)
+  in_pieces('MSET', claimed)
+  for _, digest in ipairs(changed) do
+    local record = records[digest]
+    if type(record) == 'number' then
+      write_done(digest, record)
+    elseif record and string.byte(record) == FREED then
+      redis.call('SET', CLAIM_PREFIX .. digest, record, 'PX', remember_ms)
+    end
+  end
+end
+
+local function write_doubts()
+  for at = 1, #doubts, 2 do
+    redis.call('ZADD', PREFIX .. 'x', doubts[at], doubts[at + 1])
+  end
+  if #doubts > 0 then
+    redis.call('ZREMRANGEBYSCORE', PREFIX .. 'x', '-inf', digits(now_ms - remember_ms))
+    redis.call('ZREMRANGEBYRANK', PREFIX .. 'x', 0, -MAX_DOUBTS - 1)
+  end
+end
+
+if #ARGV[10] > 0 and lives then
+  redis.call('HSET', META, 'fence', digits(fence)) -- the write that may be refused for want of memory
+end
+if lives then
+  redis.call('PEXPIRE', session_key(session), lease_ms)
+end
+write_records()
+if #changed > 0 then
+  redis.call('HSET', META, 'claims', digits(in_flight), 'windows', packed_windows())
+end
+for at = 1, #new_frontiers, 2 do
+  redis.call('HSET', PREFIX .. 'f', new_frontiers[at], new_frontiers[at + 1])
+end
+for identity, offset in pairs(highest) do
+  redis.call('HSET', PREFIX .. 'h', identity, digits(offset))
+end
+if #ended > 0 then
+  redis.call('HDEL', session_key(session), unpack(ended))
+end
+write_doubts()
+return table.concat(answers)

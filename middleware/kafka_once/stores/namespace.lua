@@ -1,0 +1,52 @@
+-- What every script begins with: this text stands before each of them. The whole is a constant, so its hash is too.
+--
+-- KEYS[1]   "kafka-once:{tag}:meta"; every other key has the same prefix, so all of them share one slot
+-- ARGV[1]   cluster         ARGV[2] group      whom the namespace is for
+-- ARGV[3]   creator         the mark that a namespace keeps of the store object that made it
+-- ARGV[4]   lease ms, remember ms              (<I8I8)
+-- ARGV[5…]  what the script itself asks for
+--
+-- Time is the server's. Nothing here trusts a client's clock.
+
+local FORMAT = '1'
+local META, PREFIX = KEYS[1], string.sub(KEYS[1], 1, -5)
+local lease_ms, remember_ms = struct.unpack('<I8I8', ARGV[4])
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now_ms = (now_us - now_us % 1000) / 1000
+
+-- An answer that repeating will not change. The client cuts the sentence out of the error by its brackets.
+local function refuse(sentence)
+  error('KAFKAONCE[' .. sentence .. ']', 0)
+end
+
+-- Lua would write large numbers with an exponent.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local function next_number(last, at_least)
+  last = tonumber(last) or 0
+  return last < at_least and at_least or last + 1
+end
+
+local function session_key(number)
+  return PREFIX .. 's:' .. digits(number)
+end
+
+-- Another format or another owner is never taken for an empty namespace.
+local function open_namespace()
+  local format, cluster, group = unpack(redis.call('HMGET', META, 'format', 'cluster', 'group'))
+  if not format and redis.call('EXISTS', META) == 0 then
+    redis.call('HSET', META, 'format', FORMAT, 'cluster', ARGV[1], 'group', ARGV[2], 'creator', ARGV[3],
+      'created_ms', digits(now_ms))
+  elseif format ~= FORMAT then
+    refuse('the namespace at ' .. META .. ' has the format ' .. tostring(format) .. ', this version of kafka-once reads '
+      .. FORMAT .. ': use the version of kafka-once that wrote it, or another database')
+  elseif cluster ~= ARGV[1] or group ~= ARGV[2] then
+    refuse('the namespace at ' .. META .. ' belongs to another cluster or group: use another database')
+  end
+end
+
+open_namespace()

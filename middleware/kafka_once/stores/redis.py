@@ -1,0 +1,210 @@
+"""A store on a Redis server, or a Valkey server.
+
+Everything is decided on the server, in scripts that execute at once and alone (`*.lua`, beside this file). Here calls
+are packed, sent, and their failures sorted into "repeat the same call" and "repeating will not help".
+
+- One connection. A call that got no answer in time drops it: a late answer is never read as that of another call.
+- redis-py repeats nothing by itself: only the caller knows that a call may be repeated, and until when it matters.
+- The time-out is shorter than the lease, else a lease would lapse while its renewal is waited for.
+- The text of errors names the server without the password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections import Counter
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from kafka_once.errors import ConfigurationError
+from kafka_once.ports import Session, Survey
+from kafka_once.stores import redis_checks, redis_wire
+from kafka_once.stores.redis_errors import is_silence, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kafka_once.ports import Doubt, Exchange, ExchangeReply, Namespace, Ownership, OwnershipAsk
+
+__all__ = ["RedisStore"]
+
+
+class _Script:
+    """A constant text, known to the server by its hash."""
+
+    def __init__(self, *names: str) -> None:
+        self.text = "\n".join((files(__package__) / f"{name}.lua").read_text() for name in ("namespace", *names))
+        self.sha1 = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_CHECK = _Script("check")
+_OPEN_SESSION = _Script("open_session")
+_CLOSE_SESSION = _Script("close_session")
+_TAKE_OWNERSHIPS = _Script("take_ownerships")
+_EXCHANGE = _Script("done_keys", "exchange")
+_REPORT = _Script("report")
+_SURVEY = _Script("done_keys", "survey")
+
+
+class RedisStore:
+    """A `Store` on a Redis server.
+
+    Args:
+        url: redis://, rediss:// (TLS) or unix://, with user and password if there are any.
+        namespace: what the records belong to.
+        lease_ms: how long a session lives after its last renewal. Default 5 s.
+        remember_ms: how long done keys are remembered at least. Default one day.
+        timeout_ms: how long a call waits for its answer, and a connection to be made. Default: a third of the lease, at
+            most 1 s. Always shorter than the lease.
+        allow_eviction: work with a server that may evict what it acknowledged: messages then run twice. Default False.
+        client_options: further settings of redis-py's connection, for TLS or a credential provider. Those that decide
+            about time-outs, retries and the protocol are fixed.
+
+    Raises:
+        ConfigurationError: a setting is wrong. Nothing was connected to yet.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: Namespace,
+        *,
+        lease_ms: int = 5000,
+        remember_ms: int = 86_400_000,
+        timeout_ms: int | None = None,
+        allow_eviction: bool = False,
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        timeout_ms = min(lease_ms // 3, 1000) if timeout_ms is None else timeout_ms
+        if not 0 < timeout_ms < lease_ms:
+            raise ConfigurationError("timeout_ms", timeout_ms, f"make it shorter than the lease of {lease_ms} ms")
+        self._address = without_password(url)
+        self._allow_eviction = allow_eviction
+        self._client = _client(url, timeout_ms / 1000, client_options or {})
+        self._mark = secrets.token_bytes(16)
+        self._prefix = redis_wire.key_prefix(namespace)
+        # What every script is given: one key, and who asks with which settings.
+        settings = redis_wire.packed_settings(lease_ms, remember_ms)
+        self._head = (1, f"{self._prefix}meta", namespace.cluster, namespace.group, self._mark, settings)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._prefix}… at {self._address}>"
+
+    def check(self) -> list[str]:
+        """Try every command that the scripts use, and look at the server's settings; return warnings as sentences.
+
+        Raises:
+            StoreRefused: with the remedy. Stop.
+            StoreUnavailable: repeat.
+
+        """
+        self._call("PING")
+        self._run(_CHECK)
+        return redis_checks.check_settings(self._call, self._address, allow_eviction=self._allow_eviction)
+
+    def is_new(self) -> bool:
+        """Whether this store object made the namespace, or made it anew after the server lost it."""
+        return bool(self._run(_CHECK) == self._mark)
+
+    def open_session(self, token: int, instance: str | None = None) -> Session:
+        """Open a session; the same token again renews it if it lives, and answers the same."""
+        named = () if instance is None else (instance,)
+        return Session(int(self._run(_OPEN_SESSION, redis_wire.token_bytes(token), *named)), token)
+
+    def close_session(self, session: Session) -> None:
+        """End the session and with it its ownerships."""
+        self._run(_CLOSE_SESSION, redis_wire.packed_session(session))
+
+    def take_ownerships(self, session: Session, call: int, asks: Sequence[OwnershipAsk]) -> list[Ownership] | None:
+        """Take a new ownership of each partition; None if the session is over."""
+        packed = [redis_wire.packed_ownership(ask) for ask in asks]
+        answers = self._run(_TAKE_OWNERSHIPS, redis_wire.packed_call(session, call), *packed)
+        return None if answers is None else [redis_wire.read_ownership(answer) for answer in answers]
+
+    def exchange(self, exchange: Exchange) -> ExchangeReply:
+        """Do all of it in one script, in the order that `Exchange` tells.
+
+        While the server is out of memory an exchange with claims is refused as a whole (`StoreUnavailable`); one
+        without them goes through.
+        """
+        return redis_wire.read_exchange(exchange, self._run(_EXCHANGE, *redis_wire.packed_exchange(exchange)))
+
+    def report(self, session: Session, counters: Mapping[str, int]) -> None:
+        """Keep the counters for `survey`."""
+        self._run(_REPORT, redis_wire.packed_session(session), json.dumps(dict(counters)))
+
+    def doubts(self, limit: int = 1000) -> list[Doubt]:
+        """List what was in doubt, the newest first."""
+        if limit < 1:
+            return []
+        listed = self._call("ZREVRANGE", f"{self._prefix}x", 0, limit - 1, "WITHSCORES")
+        return [redis_wire.read_doubt(listed[at], int(float(listed[at + 1]))) for at in range(0, len(listed), 2)]
+
+    def survey(self) -> Survey:
+        """Count what is held. Done keys are a sum of counters: it may contain some that were forgotten meanwhile."""
+        sessions, claims, done, doubts, frontiers, counters = self._run(_SURVEY)
+        totals: Counter[str] = Counter()
+        for kept in counters:
+            totals.update(json.loads(kept)["counters"])
+        return Survey(sessions, claims, done, doubts, redis_wire.read_frontiers(frontiers), dict(totals))
+
+    def close(self) -> None:
+        """Close the connection. Sessions stay until they are closed or lapse."""
+        self._client.connection_pool.disconnect()
+
+    def _run(self, script: _Script, *arguments: bytes | str) -> Any:
+        try:
+            return self._call("EVALSHA", script.sha1, *self._head, *arguments)
+        except NoScriptError:  # never loaded there, or flushed, or another server by now
+            return self._call("EVAL", script.text, *self._head, *arguments)
+
+    def _call(self, *command: bytes | str | int) -> Any:
+        try:
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            raise
+        except (redis.RedisError, OSError) as error:
+            if is_silence(error):
+                self._client.connection_pool.disconnect()
+            raise translated(error, self._address) from error
+
+
+def without_password(url: str) -> str:
+    """Show a store's address: scheme, host and database, without user, password and settings."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that cannot be read)"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _client(url: str, timeout_s: float, client_options: Mapping[str, Any]) -> redis.Redis:
+    try:
+        address = parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        remedy = "write redis://user:password@host:port/database, rediss:// for TLS, or unix:// with a path"
+        raise ConfigurationError("store", without_password(url), remedy) from None  # its text may quote the password
+    fixed: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,  # with 3 redis-py would let the server prolong time-outs
+        "max_connections": 1,
+    }
+    if not url.startswith("unix:"):
+        fixed["socket_connect_timeout"] = timeout_s
+    # In this order: settings in the url must not undo what is fixed.
+    return redis.Redis(connection_pool=redis.ConnectionPool(**{**client_options, **address, **fixed}))

@@ -1,0 +1,185 @@
+"""How an exchange with the Redis scripts looks in bytes: packed here, unpacked in the scripts, and back.
+
+Packed, because a batch of 500 claims is then one call with a handful of arguments, which neither side pays for by
+message. Each format stands a second time in the script that reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from kafka_once.core.claims import ClaimAnswer, Completion, Grant, Release
+from kafka_once.message import TopicPartition
+from kafka_once.ports import Doubt, ExchangeReply, Ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kafka_once.ports import ClaimAsk, CompleteAsk, Exchange, Namespace, OwnershipAsk, ReleaseAsk, Session
+
+__all__ = [
+    "DIGEST_SIZE",
+    "key_prefix",
+    "packed_call",
+    "packed_exchange",
+    "packed_ownership",
+    "packed_session",
+    "packed_settings",
+    "read_doubt",
+    "read_exchange",
+    "read_frontiers",
+    "read_ownership",
+    "token_bytes",
+]
+
+DIGEST_SIZE = 16
+
+_SETTINGS = Struct("<QQ")
+_SESSION = Struct("<Q16s")
+_CALL = Struct("<Q16sQ")
+_COMPLETE = Struct("<16sQB")
+_RELEASE = Struct("<16sQQBQq")
+_FRONTIER = Struct("<Qqi")
+_END = Struct("<Q")
+_CLAIM = Struct("<16sQqB")
+_ANSWER = Struct("<BBIQ")
+
+_PARTITION = Struct("<i")
+_SIZE = Struct("<H")
+_OWNERSHIP = Struct("<QQq")
+_OFFSET_AND_EPOCH = Struct("<qi")
+_STORED_FRONTIER = Struct("<qiQi")
+_DOUBT = Struct("<Q16siqIQQB")
+
+_NO_LEADER_EPOCH = -1
+_REASONS = ("takeover", "raised")
+
+# Answers without particulars, made once: by code, as are the names of the codes.
+_PLAIN = [ClaimAnswer(grant) for grant in Grant]
+_GRANTS = list(Grant)
+_COMPLETIONS = list(Completion)
+_RELEASES = list(Release)
+
+
+def key_prefix(namespace: Namespace) -> str:
+    """The beginning of all keys of a namespace.
+
+    The group's name is there for people, without what could move the slot; the hash tells apart what the name does not.
+    """
+    hashed = hashlib.blake2b(digest_size=8)
+    for part in namespace:
+        encoded = part.encode()
+        hashed.update(len(encoded).to_bytes(4, "big") + encoded)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", namespace.group)[:40]
+    return f"kafka-once:{{{name}-{hashed.hexdigest()}}}:"
+
+
+def token_bytes(token: int) -> bytes:
+    """A session's token. Bytes, because the scripts' numbers hold 53 bits only."""
+    return token.to_bytes(16, "little")
+
+
+def packed_settings(lease_ms: int, remember_ms: int) -> bytes:
+    """Pack the settings that every script is given."""
+    return _SETTINGS.pack(lease_ms, remember_ms)
+
+
+def packed_session(session: Session) -> bytes:
+    """Name a session."""
+    return _SESSION.pack(session.number, token_bytes(session.token))
+
+
+def packed_call(session: Session, call: int) -> bytes:
+    """Name a call of a session."""
+    return _CALL.pack(session.number, token_bytes(session.token), call)
+
+
+def packed_ownership(ask: OwnershipAsk) -> bytes:
+    """Ask for a partition. Its identity is the topic's id where there is one: a topic made anew is another one.
+
+    "#" cannot begin a topic's name, so an id is never taken for a name.
+    """
+    identity = (f"#{ask.topic_id}" if ask.topic_id else ask.topic) + f":{ask.partition}"
+    return _PARTITION.pack(ask.partition) + _sized(identity) + _sized(ask.topic)
+
+
+def _sized(text: str) -> bytes:
+    encoded = text.encode()
+    return _SIZE.pack(len(encoded)) + encoded
+
+
+def read_ownership(answer: bytes) -> Ownership:
+    """Unpack what `take_ownerships.lua` answers for one partition."""
+    number, epoch, claimed_up_to = _OWNERSHIP.unpack_from(answer)
+    frontier = None
+    if len(answer) > _OWNERSHIP.size:
+        offset, leader_epoch = _OFFSET_AND_EPOCH.unpack_from(answer, _OWNERSHIP.size)
+        frontier = (offset, None if leader_epoch == _NO_LEADER_EPOCH else leader_epoch)
+    return Ownership(number, epoch, frontier, claimed_up_to)
+
+
+def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
+    """Pack the arguments of `exchange.lua`."""
+    assert _digests_fit(exchange.claims), "a digest has 16 bytes"
+    assert _digests_fit(exchange.completes), "a digest has 16 bytes"
+    complete, release, claim = _COMPLETE.pack, _RELEASE.pack, _CLAIM.pack
+    return (
+        packed_call(exchange.session, exchange.call),
+        b"".join([complete(digest, session, dead) for digest, session, dead in exchange.completes]),
+        b"".join(
+            [
+                release(digest, session, call, failed | doubt << 1, ownership, offset)
+                for digest, session, call, failed, doubt, ownership, offset in exchange.releases
+            ]
+        ),
+        b"".join(
+            [
+                _FRONTIER.pack(ownership, offset, _NO_LEADER_EPOCH if leader_epoch is None else leader_epoch)
+                for ownership, offset, leader_epoch in exchange.frontiers
+            ]
+        ),
+        b"".join([_END.pack(ownership) for ownership in exchange.ends]),
+        b"".join(
+            [
+                claim(digest, ownership, offset, follows | alone << 1)
+                for digest, ownership, offset, follows, alone in exchange.claims
+            ]
+        ),
+    )
+
+
+def _digests_fit(asks: Sequence[ClaimAsk] | Sequence[CompleteAsk] | Sequence[ReleaseAsk]) -> bool:
+    # struct would cut a longer one and fill a shorter one, silently.
+    return all(len(ask[0]) == DIGEST_SIZE for ask in asks)
+
+
+def read_exchange(exchange: Exchange, answer: bytes) -> ExchangeReply:
+    """Unpack what `exchange.lua` answered to this exchange."""
+    after_completes = 1 + len(exchange.completes)
+    after_releases = after_completes + len(exchange.releases)
+    return ExchangeReply(
+        session_lives=answer[0] == 1,
+        completes=[_COMPLETIONS[code] for code in answer[1:after_completes]],
+        releases=[_RELEASES[code] for code in answer[after_completes:after_releases]],
+        claims=[
+            ClaimAnswer(_GRANTS[grant], attempts, bool(flags & 1), bool(flags & 2), fence) if fence else _PLAIN[grant]
+            for grant, flags, attempts, fence in _ANSWER.iter_unpack(memoryview(answer)[after_releases:])
+        ],
+    )
+
+
+def read_doubt(member: bytes, time_ms: int) -> Doubt:
+    """Unpack an entry of the list of what was in doubt."""
+    _, digest, partition, offset, attempts, earlier, newer, reason = _DOUBT.unpack_from(member)
+    topic = member[_DOUBT.size :].decode()
+    return Doubt(digest, topic, partition, offset, attempts, earlier, newer, time_ms, _REASONS[reason])
+
+
+def read_frontiers(values: Iterable[bytes]) -> dict[TopicPartition, int]:
+    """Unpack all stored frontiers. Of a topic that was made anew, the newest ownership's counts."""
+    stored = [(*_STORED_FRONTIER.unpack_from(value), value[_STORED_FRONTIER.size :].decode()) for value in values]
+    stored.sort(key=lambda each: each[2])
+    return {TopicPartition(topic, partition): offset for offset, _, _, partition, topic in stored}

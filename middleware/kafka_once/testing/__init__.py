@@ -1,0 +1,1 @@
+"""What kafka_once gives to tests: real servers, and what checks stores, brokers and handlers."""
