@@ -15,7 +15,7 @@ build_images() {  # build_images FOLDER: sets KAFKA_IMAGE, REDIS_IMAGE, PYTHON_I
 build_stand_ins() {
     local folder=$1 base=local/base:bookworm jars version
     jars=$(.venv/bin/python -m kafka_once.testing.services.kafka_jars)
-    version=$(.venv/bin/python -c 'from kafka_once.testing.services.kafka_jars import kafka_version; print(kafka_version())')
+    version=$(.venv/bin/python -c 'from kafka_once.testing.services.broker_properties import kafka_version; print(kafka_version())')
     export KAFKA_IMAGE="local/kafka:$version" REDIS_IMAGE=local/redis:bookworm PYTHON_IMAGE=$base
     export TESTCONTAINERS_RYUK_DISABLED=true  # its image cannot be pulled either; the engine ends with this run
 

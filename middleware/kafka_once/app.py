@@ -112,9 +112,13 @@ class App:
     def start(self) -> None:
         """Begin to consume on a thread of its own. What goes wrong is raised by `join`."""
         if self._member is not None:
-            raise ConfigurationError("app", self.settings.group, "it was started already; make a new App to start again")
+            raise ConfigurationError(
+                "app", self.settings.group, "it was started already; make a new App to start again"
+            )
         if not self._routes:
-            raise ConfigurationError("handler", None, 'no handler is registered: decorate one with @app.handler("topic")')
+            raise ConfigurationError(
+                "handler", None, 'no handler is registered: decorate one with @app.handler("topic")'
+            )
         routes = Routes(self._routes)
         executor = Handlers(routes, self.settings.concurrency)
         self._member = Member(self.settings, routes, executor, exclusive=True, adapters=self._adapters)

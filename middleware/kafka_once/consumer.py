@@ -101,7 +101,7 @@ class ConsumerMessage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self._consumer._end(self, error)  # noqa: SLF001  (two faces of one thing)
+        self._consumer._end(self, error)
         return isinstance(error, Exception)
 
     def __repr__(self) -> str:
@@ -219,7 +219,7 @@ class Consumer:
         self,
         message: ConsumerMessage | None = None,
         offsets: object = None,
-        asynchronous: bool = True,  # noqa: FBT001, FBT002  (confluent-kafka's signature)
+        asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
         """Complete this message or, without one, everything that was handed out.
 

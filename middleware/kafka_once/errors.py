@@ -100,7 +100,7 @@ class ConsumerStopped(KafkaOnceError):
     """A message could not be settled and the policy is to stop. It is not committed and comes again at the next start."""
 
 
-class InDoubt(KafkaOnceError):  # noqa: N818  (users raise it; "in doubt" is the glossary's word)
+class InDoubt(KafkaOnceError):
     """Raise this in a handler that cannot know whether its effect happened (a time-out after sending, say).
 
     It is never retried blindly: the in-doubt policy decides, and the message is listed by `kafka-once in-doubt`.

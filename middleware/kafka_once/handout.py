@@ -35,7 +35,7 @@ class HandOut:
         self._closed = False
         self._unanswered: deque[Group] = deque()
 
-    # -------------------------------------------------------------------------------------------------- the runner's side
+    # ------------------------------------------------------------------------------------------------ the runner's side
 
     def open(self, post: Callable[[Group], None]) -> None:
         self._post = post
@@ -53,7 +53,7 @@ class HandOut:
     def withdraw(self, partitions: Collection[TopicPartition] | None) -> None:
         with self._changed:
             kept: deque[Group] = deque()
-            back = []
+            back: list[Group] = []
             for group in self._ready:
                 ours = partitions is None or group.lane.partition.name in partitions
                 (back if ours else kept).append(group)
@@ -67,7 +67,7 @@ class HandOut:
             self._closed = True
             self._changed.notify_all()
 
-    # ----------------------------------------------------------------------------------------------------- the loop's side
+    # -------------------------------------------------------------------------------------------------- the loop's side
 
     def take(self, timeout_s: float) -> Message | None:
         """The next message; None if there is none within the time-out, or none any more."""

@@ -114,5 +114,3 @@ def _without_key(message: Message, rule: KeyRule, error: MissingKey) -> tuple[by
         # Topic names hold no colon, so this scope is nobody else's.
         return digest(f"coordinates:{rule.scope or ''}", key), None
     return None, Defect("no idempotency key", error, fatal=policy is KeyPolicy.STOP)
-
-

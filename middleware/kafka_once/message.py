@@ -59,7 +59,7 @@ class Message:
         "value",
     )
 
-    def __init__(  # noqa: PLR0913  (a record has that many parts)
+    def __init__(
         self,
         topic: str,
         partition: int,

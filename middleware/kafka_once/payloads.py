@@ -137,7 +137,7 @@ def _adapter_for(annotation: Any) -> TypeAdapter[Any]:
             f"a payload cannot become this type ({exc.code or type(exc).__name__}); write a pydantic model, dataclass, "
             "TypedDict, dict, list, str, bytes or Message, defined before the handler"
         )
-    except NameError as exc:
+    except NameError as exc:  # pydantic 2.7; newer ones raise a PydanticUserError
         remedy = f"the type names {exc.name!r}, which is not defined yet; define it before the handler"
     else:
         return adapter

@@ -31,12 +31,12 @@ __all__ = [
     "ClaimAsk",
     "CommitMark",
     "CommitResult",
+    "Committed",
     "CompleteAsk",
     "Doubt",
     "Exchange",
     "ExchangeReply",
     "FrontierMark",
-    "Committed",
     "Namespace",
     "Outgoing",
     "Ownership",
@@ -190,7 +190,9 @@ class Broker(Protocol):
         """What the group has committed, None where nothing is."""
         ...
 
-    def commit(self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]) -> None:
+    def commit(
+        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
+    ) -> None:
         """Commit without waiting; `on_result` is called once, from inside a later `poll` or `close`."""
         ...
 

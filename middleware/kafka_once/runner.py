@@ -60,7 +60,7 @@ class RunnerSettings:
 class Runner:
     """Runs one consumer until it is stopped. `run` is called once, on its own thread."""
 
-    def __init__(  # noqa: PLR0913  (the parts that app.py wires)
+    def __init__(
         self,
         engine: Engine,
         broker: Broker,
@@ -95,7 +95,7 @@ class Runner:
         """Something outside has changed: look at it now."""
         self._inbox.put(_nothing)
 
-    # ----------------------------------------------------------------------------------------------------------- running
+    # ---------------------------------------------------------------------------------------------------------- running
 
     def run(self) -> None:
         """Consume until stopped.
@@ -145,7 +145,7 @@ class Runner:
     def _tick(self) -> None:
         self._engine.tick(int(self._clock_s() * 1000), random.getrandbits(53))
         if not self._engine.rules.exclusive:
-            self._engine.room = self._executor.room()
+            self._engine.offer(self._executor.room())
 
     def _idle_s(self) -> float:
         due_ms = self._engine.next_due_ms()
@@ -184,9 +184,9 @@ class Runner:
             if message.partition != name.partition or message.topic != name.topic:
                 name = TopicPartition(message.topic, message.partition)
             digest, defect = read(message)
-            on_delivered(message, name, digest, None, defect)
+            on_delivered(message, name, digest, defect)
 
-    # -------------------------------------------------------------------------------------------------------- performing
+    # ------------------------------------------------------------------------------------------------------- performing
 
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
         if effects.store is not None:
@@ -250,7 +250,7 @@ class Runner:
                 self._store.report(counters)
         self._report_due_s = now_s + every_s
 
-    # -------------------------------------------------------------------------------------------------------- rebalances
+    # ------------------------------------------------------------------------------------------------------- rebalances
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         self._tick()
@@ -306,7 +306,7 @@ class Runner:
                 self._engine.on_committed_read(partition, known.offset, forgotten=forgotten)
         self._fresh.clear()
 
-    # ----------------------------------------------------------------------------------------------------------- closing
+    # ---------------------------------------------------------------------------------------------------------- closing
 
     def _close(self) -> None:
         """Leave everything in order as far as it goes; the first error is the one that is reported."""
@@ -328,5 +328,3 @@ class Runner:
 
 def _nothing() -> None:
     """Wakes the loop."""
-
-

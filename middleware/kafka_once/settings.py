@@ -45,12 +45,15 @@ def _count(default: int, low: int, high: int, unit: str, meaning: str) -> Any:
 
 
 def _duration(default: float, low: float, high: float, meaning: str) -> Any:
-    shortest, longest = timedelta(seconds=low), timedelta(seconds=high)
-    form = (
-        f"a duration from {show_duration(shortest)} to {show_duration(longest)}: text with its unit "
+    bounds = {"ge": timedelta(seconds=low), "le": timedelta(seconds=high)}
+    return _setting(timedelta(seconds=default), _duration_form(**bounds), "duration", meaning, **bounds)
+
+
+def _duration_form(ge: timedelta, le: timedelta) -> str:
+    return (
+        f"a duration from {show_duration(ge)} to {show_duration(le)}: text with its unit "
         "(200ms, 5s, 10m, 24h, 7d), a number of seconds or a timedelta"
     )
-    return _setting(timedelta(seconds=default), form, "duration", meaning, ge=shortest, le=longest)
 
 
 def _choice(default: StrEnum | None, kind: type[StrEnum], meaning: str) -> Any:
@@ -62,6 +65,8 @@ def _choice(default: StrEnum | None, kind: type[StrEnum], meaning: str) -> Any:
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
+
+_REPORT_BOUNDS: Any = {"ge": timedelta(seconds=1), "le": timedelta(days=1)}
 
 
 class Settings(BaseSettings):
@@ -110,7 +115,12 @@ class Settings(BaseSettings):
     backoff_max: Duration = _duration(30, 0.001, _DAY, "The longest wait between two attempts")
     drain: Duration = _duration(20, 0, _HOUR, "How long running handlers may take to end at a stop or a revoke")
     commit_every: Duration = _duration(0.5, 0.01, _MINUTE, "How often the frontier is committed to Kafka")
-    report_every: Duration | None = _duration(_MINUTE, 1, _DAY, "How often the counters are logged; None for never")
+    report_every: Annotated[Duration, Field(**_REPORT_BOUNDS)] | None = _setting(
+        timedelta(seconds=60),
+        f"None for never, or {_duration_form(**_REPORT_BOUNDS)}",
+        "duration",
+        "How often the counters are logged; None for never",
+    )
     concurrency: Count = _count(16, 1, 10_000, "lanes", "How many handlers run at once")
     buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
     max_key_bytes: Count = _count(4096, 1, 1_048_576, "bytes", "A longer idempotency key counts as missing")

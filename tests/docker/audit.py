@@ -6,7 +6,8 @@ It has its own books: what was sent is read from Kafka, what was done from the l
 import json
 import os
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
@@ -34,28 +35,25 @@ def sent() -> Counter[str]:
     return ids
 
 
-def done() -> Counter[str]:
-    """How often each payment's id is in the ledger."""
-    path = Path(os.environ["LEDGER"])
-    if not path.exists():
-        return Counter()
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as ledger:
-        try:
-            return Counter(str(row[0]) for row in ledger.execute("SELECT id FROM payments"))
-        except sqlite3.OperationalError:  # the table is made by the first consumer
-            return Counter()
+def done() -> dict[str, list[bool]]:
+    """Payment's id → for each time it was made, in this order, whether it was in doubt then."""
+    runs: dict[str, list[bool]] = defaultdict(list)
+    if Path(os.environ["LEDGER"]).exists():
+        with closing(sqlite3.connect(os.environ["LEDGER"], timeout=30)) as ledger:
+            if ledger.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone():
+                for payment, in_doubt in ledger.execute("SELECT id, in_doubt FROM runs ORDER BY rowid"):
+                    runs[payment].append(bool(in_doubt))
+    return runs
 
 
 if __name__ == "__main__":
     in_topic, in_ledger = sent(), done()
-    print(
-        json.dumps(
-            {
-                "messages": in_topic.total(),
-                "payments": len(in_topic),
-                "done": len(in_ledger),
-                "lost": sorted(set(in_topic) - set(in_ledger))[:10],
-                "doubled": sorted(payment for payment, times in in_ledger.items() if times > 1),
-            }
-        )
-    )
+    books = {
+        "messages": in_topic.total(),
+        "payments": len(in_topic),
+        "done": len(in_ledger),
+        "lost": len(in_topic.keys() - in_ledger.keys()),
+        "doubled": sum(len(runs) > 1 for runs in in_ledger.values()),
+        "doubled_unreported": sum(not all(runs[1:]) for runs in in_ledger.values()),
+    }
+    print(json.dumps(books))

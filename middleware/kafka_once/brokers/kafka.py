@@ -52,6 +52,7 @@ class KafkaBroker:
 
     Raises:
         ConfigurationError: the settings lose messages, or librdkafka does not know them.
+
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class KafkaBroker:
     # ---------------------------------------------------------------------------------------------------- membership
 
     def start(self, topics: Sequence[str], rebalances: Rebalances) -> None:
-        """Check that Kafka answers and the topics are there, then join the group; see `kafka_start` for what it raises."""
+        """Check that Kafka answers and the topics are there, then join; see `kafka_start` for what it raises."""
         self._topics = list(topics)
         self._assignment.pass_on_to(rebalances)
         for warning in kafka_settings.connection_warnings(self._settings):

@@ -28,6 +28,7 @@ class Assignment:
 
     Attributes:
         was_told: a rebalance was passed on since the caller set it to False.
+
     """
 
     def __init__(self) -> None:

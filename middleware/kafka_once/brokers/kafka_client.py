@@ -55,6 +55,7 @@ class Client:
 
     Raises:
         ConfigurationError: librdkafka does not know a setting, or not that value.
+
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def as_client_partitions(marks: Iterable[CommitMark], metadata: str) -> list[Cli
     """The marks as the client wants them; with the leader epoch, without which truncation goes unnoticed (D04)."""
     assert metadata.isascii(), "the metadata of a commit must be ASCII (D25)"
     return [
-        ClientPartition(mark.partition.topic, mark.partition.partition, mark.offset, metadata, mark.leader_epoch)
+        ClientPartition(*mark.partition, mark.offset, metadata, -1 if mark.leader_epoch is None else mark.leader_epoch)
         for mark in marks
     ]
 

@@ -36,6 +36,7 @@ class Position:
         owed: seek there before anything of this partition is taken; None if no seek is owed.
         paused: the caller wants nothing of it.
         fresh: assigned in the current poll; the caller does not know yet.
+
     """
 
     __slots__ = ("_asked_twice", "_confirm", "_expects", "fresh", "next", "owed", "partition", "paused")

@@ -23,6 +23,7 @@ class Publisher:
 
     Args:
         settings: librdkafka's, as `kafka_settings.publish_settings` makes them.
+
     """
 
     def __init__(self, settings: Mapping[str, object]) -> None:

@@ -36,6 +36,7 @@ class MemoryCluster:
     Args:
         cluster_id: what `MemoryBroker.cluster_id` tells.
         now_ms: stamps the records; the wall clock by default.
+
     """
 
     def __init__(self, cluster_id: str = "memory", now_ms: Callable[[], int] = _wall_clock_ms) -> None:
@@ -106,6 +107,7 @@ class MemoryCluster:
             call: "poll", "committed", "commit" (asynchronous or not) or "publish".
             fault: an exception to raise (publish: to report), or for a commit a verdict to give; nothing is executed.
             times: how many calls.
+
         """
         with self.changed:
             self._faults.setdefault(call, deque()).extend([fault] * times)

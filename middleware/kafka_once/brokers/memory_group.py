@@ -16,6 +16,7 @@ class Member:
     Attributes:
         subscribed: tells whether it wants a topic.
         target: what it shall hold; it may not hold all of it yet.
+
     """
 
     number: int

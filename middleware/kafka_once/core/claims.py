@@ -32,8 +32,8 @@ from typing import NamedTuple
 
 __all__ = [
     "SHORT_SESSION",
-    "Claimed",
     "ClaimAnswer",
+    "Claimed",
     "Completion",
     "Done",
     "Freed",
@@ -128,7 +128,7 @@ class ClaimAnswer(NamedTuple):
 _BUSY, _STALE, _DUPLICATE = ClaimAnswer(Grant.BUSY), ClaimAnswer(Grant.STALE), ClaimAnswer(Grant.DUPLICATE)
 
 
-def claim(  # noqa: PLR0911, PLR0913  (one return per row of the table; the facts of one claim)
+def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one claim)
     record: Record, *, session: int, ownership: int, call: int, fence: int, alone: bool, holder_lives: bool
 ) -> tuple[ClaimAnswer, Record]:
     """Ask for the key.

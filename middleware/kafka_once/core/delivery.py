@@ -130,11 +130,11 @@ class Delivery:
         "doubt",
         "error",
         "fence",
+        "held",
         "message",
         "offset",
         "outcome",
         "partition",
-        "payload",
         "phase",
         "reason",
         "refusals",
@@ -147,14 +147,12 @@ class Delivery:
         message: Message,
         partition: Partition,
         digest: bytes | None,
-        payload: object = None,
         defect: Defect | None = None,
     ) -> None:
         self.message = message
         self.partition = partition
         self.offset = message.offset
         self.digest = digest  # None: runs unprotected, or without a store
-        self.payload = payload  # decoded already if the key needed it; opaque to the core
         self.defect = defect
         self.phase = Phase.WAITING
         self.outcome: Outcome | None = None
@@ -165,6 +163,7 @@ class Delivery:
         self.doubt = False
         self.suspect = False
         self.alone = False
+        self.held = False  # a suspect whose turn has not come: its claim is held
         self.refusals = 0  # BUSY and the like, in a row
         self.reason = ""  # of its dead letter
         self.error: BaseException | None = None  # the last one its handler raised

@@ -33,6 +33,13 @@ class Lane:
         self.due_ms = 0
         self.listed = False
 
+    def take_all(self) -> list[Delivery]:
+        """Everything that waits, in order."""
+        waiting = [*self.returned, *self.waiting]
+        self.returned.clear()
+        self.waiting.clear()
+        return waiting
+
     def put_back(self) -> None:
         """Returned messages stand before everything that waits, in the order of their offsets."""
         self.returned.sort(key=lambda delivery: delivery.offset, reverse=True)

@@ -10,10 +10,10 @@
 -- A digest's first three bytes choose its bucket. The number of buckets is a multiple of 256, so the first byte follows
 -- from the bucket, and is left out of the field.
 --
--- Windows stand in meta, newest first: number, buckets, count, opened ms, ended ms (0: open), remember ms. Their numbers
--- never go back, whatever the clock does.
+-- Windows stand in meta, newest first: number, buckets, how many of them were made, count of keys, opened ms, ended ms
+-- (0: open), remember ms. Their numbers never go back, whatever the clock does.
 
-local WINDOW, WINDOW_SIZE = '<I4I4I4I8I8I8', 36
+local WINDOW, WINDOW_SIZE = '<I4I4I4I4I8I8I8', 40
 local SHORT_SESSION = 2048 -- a value is this times its kind (0 completed, 1 dead-lettered) plus low bits of the session
 local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 64, 96, 4
 local SLACK_MS = 60000 -- buckets outlive their window's time in sight, so that no clock of a replica cuts it short
@@ -26,10 +26,10 @@ local function in_sight(window)
   return now_ms < window_end(window) + window.remember
 end
 
-local function window_of(number, buckets, count, opened, ended, remember)
+local function window_of(number, buckets, made, count, opened, ended, remember)
   return {
-    number = number, buckets = buckets, count = count, opened = opened, ended = ended, remember = remember,
-    prefix = PREFIX .. 'd:' .. number .. ':',
+    number = number, buckets = buckets, made = made, count = count, opened = opened, ended = ended, remember = remember,
+    prefix = PREFIX .. 'd:' .. number .. ':', expires = digits(opened + 2 * remember + SLACK_MS),
   }
 end
 
@@ -39,10 +39,22 @@ for at = 1, #stored_windows, WINDOW_SIZE do
   windows[#windows + 1] = window_of(struct.unpack(WINDOW, stored_windows, at))
 end
 
+-- To write a number costs more than all the rest of a name, so each is written once in a call.
+local texts = {}
+local function text_of(number)
+  local text = texts[number]
+  if not text then
+    text = tostring(number)
+    texts[number] = text
+  end
+  return text
+end
+
+-- Named by the digest's first byte, and the place among the buckets of that first byte.
 local function bucket_of(window, digest)
   local first, second, third = string.byte(digest, 1, 3)
-  local place = (first * 65536 + second * 256 + third) * window.buckets / 16777216
-  return window.prefix .. (place - place % 1)
+  local place = (second * 256 + third) * window.buckets / 16777216
+  return window.prefix .. text_of(first) .. '.' .. text_of(place - place % 1)
 end
 
 local function done_value(digest)
@@ -75,7 +87,7 @@ local function current_window()
     local wanted = full and last.buckets * GROWTH or last.count / AVERAGE
     buckets = math.max(FIRST_BUCKETS, math.ceil(wanted / 256) * 256)
   end
-  table.insert(windows, 1, window_of(last and last.number + 1 or 1, buckets, 0, now_ms, 0, remember_ms))
+  table.insert(windows, 1, window_of(last and last.number + 1 or 1, buckets, 0, 0, now_ms, 0, remember_ms))
   return windows[1]
 end
 
@@ -83,8 +95,8 @@ local function packed_windows()
   local packed = {}
   for at, window in ipairs(windows) do
     if at == 1 or in_sight(window) then -- the newest stays in any case: it keeps the number
-      packed[#packed + 1] = struct.pack(WINDOW, window.number, window.buckets, window.count, window.opened,
-        window.ended, window.remember)
+      packed[#packed + 1] = struct.pack(WINDOW, window.number, window.buckets, window.made, window.count,
+        window.opened, window.ended, window.remember)
     end
   end
   return table.concat(packed)
@@ -93,6 +105,9 @@ end
 local function write_done(digest, value)
   local window = current_window()
   local bucket = bucket_of(window, digest)
-  window.count = window.count + redis.call('HSET', bucket, string.sub(digest, 2), value)
-  redis.call('PEXPIREAT', bucket, digits(window.opened + 2 * window.remember + SLACK_MS))
+  window.count = window.count + redis.call('HSET', bucket, string.sub(digest, 2), text_of(value))
+  if window.made < window.buckets and redis.call('HLEN', bucket) == 1 then
+    redis.call('PEXPIREAT', bucket, window.expires)
+    window.made = window.made + 1
+  end
 end

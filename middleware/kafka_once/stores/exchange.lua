@@ -32,57 +32,52 @@
 --                          x sorted set of what was in doubt, by time; see list_doubt
 
 local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c16I8B', '<c16I8I8BI8i8', '<I8i8i4', '<c16I8i8B'
-local CLAIMED, CLAIMED_RECORD = 17, '<BBI4I8I8I8I8'
+local CLAIMED, CLAIMED_RECORD, CLAIMED_HEAD = 17, '<BBI4I8I8I8I8', '<BBI4I8I8I8'
 local FREED, FREED_RECORD = 18, '<BBI4'
 local MAX_DOUBTS = 100000
 local APPLIED, FORGOTTEN, DOUBLED, FENCED = '\0', '\1', '\2', '\3'
 local RELEASED, NOT_HELD = '\0', '\1'
 local ACQUIRED, RECLAIMED = 0, 1
 
+local ANSWER = '<BBI4I8'
+
 local function refusal(grant)
-  return struct.pack('<BBI4I8', grant, 0, 0, 0)
+  return struct.pack(ANSWER, grant, 0, 0, 0)
 end
+local CLEAN = struct.pack('<BBI4', ACQUIRED, 0, 0) -- the common answer, up to its fence
 local DUPLICATE, BUSY, STALE, SUPERSEDED, GONE, SKIPPED =
   refusal(2), refusal(3), refusal(4), refusal(5), refusal(6), refusal(7)
 
 local session, token, call = struct.unpack('<I8c16I8', ARGV[5])
 local meta = redis.call('HMGET', META, 'fence', 'claims')
-local fence, in_flight = tonumber(meta[1] or '0'), tonumber(meta[2] or '0')
+local fence, in_flight = math.max(tonumber(meta[1] or '0'), now_us - 1), tonumber(meta[2] or '0')
 local lives = redis.call('HGET', session_key(session), 'r') == token
 
 -- ------------------------------------------------------------------------------------------------- records, ownerships
 
 local CLAIM_PREFIX = PREFIX .. 'c:'
 local records = {} -- digest -> what stands for it, as decided so far
-local held = {} -- digest -> whether the server has c:<digest>
-local changed = {} -- the digests to write, in order; beside it, as keys, which they are
-local doubts = {}
 
+-- What to write. In this order: a key that is given back and claimed again in one exchange ends as claimed.
+local gone, dones, freed, claimed, doubts = {}, {}, {}, {}, {}
+
+-- Answers the record and the key of its claim: names are long, and to make one is not cheap.
 local function record_of(digest)
-  local record = records[digest]
+  local record, key = records[digest], CLAIM_PREFIX .. digest
   if record == nil then
-    record = redis.call('GET', CLAIM_PREFIX .. digest)
+    record = redis.call('GET', key)
     if record then
       local kind = string.byte(record)
       if kind ~= CLAIMED and kind ~= FREED then
         refuse('a claim of the namespace at ' .. META .. ' is of the unknown kind ' .. tostring(kind) .. ': a newer '
           .. 'kafka-once or another program wrote it; use that version, or another database')
       end
-      held[digest] = true
     else
       record = done_value(digest)
     end
     records[digest] = record
   end
-  return record
-end
-
-local function decide(digest, record)
-  records[digest] = record
-  if not changed[digest] then
-    changed[digest] = true
-    changed[#changed + 1] = digest
-  end
+  return record, key
 end
 
 local function is_claimed(record)
@@ -124,7 +119,7 @@ end
 -- ------------------------------------------------------------------------------------------------------- the three verbs
 
 local function complete(digest, holder, dead_lettered)
-  local record = record_of(digest)
+  local record, key = record_of(digest)
   local done = dead_lettered * SHORT_SESSION + holder % SHORT_SESSION
   if type(record) == 'number' then
     return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED
@@ -135,12 +130,16 @@ local function complete(digest, holder, dead_lettered)
     end
     in_flight = in_flight - 1
   end
-  decide(digest, done)
+  if record then
+    gone[#gone + 1] = key
+  end
+  dones[#dones + 1] = digest
+  records[digest] = done
   return record and APPLIED or FORGOTTEN
 end
 
 local function release(digest, holder, holder_call, flags, number, offset)
-  local record = record_of(digest)
+  local record, key = record_of(digest)
   if not is_claimed(record) then
     return NOT_HELD
   end
@@ -151,8 +150,13 @@ local function release(digest, holder, holder_call, flags, number, offset)
   local failed, raised_doubt = flags % 2 == 1, flags >= 2
   local doubt, suspect = raised_doubt or bits % 2 == 1, bits % 4 >= 2 and not failed
   attempts = attempts + (failed and 1 or 0)
-  local kept = attempts > 0 or doubt or suspect
-  decide(digest, kept and struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts))
+  if attempts > 0 or doubt or suspect then
+    records[digest] = struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts)
+    freed[#freed + 1] = digest
+  else
+    records[digest] = false
+    gone[#gone + 1] = key
+  end
   in_flight = in_flight - 1
   if raised_doubt then
     list_doubt(digest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
@@ -160,36 +164,46 @@ local function release(digest, holder, holder_call, flags, number, offset)
   return RELEASED
 end
 
+-- A claim that inherits something: attempts, doubt, suspicion, or a fence that was given before.
+local function claim_with_past(record, key, digest, number, own, offset, alone)
+  local past, bits, attempts, holder, its_ownership, its_call, its_fence = struct.unpack(
+    string.byte(record) == FREED and FREED_RECORD or CLAIMED_RECORD, record)
+  local grant, kept = ACQUIRED, bits % 4
+  if past == FREED then
+    in_flight = in_flight + 1
+  elseif holder == session then
+    if its_call == call then
+      return struct.pack(ANSWER, ACQUIRED, kept, attempts, its_fence)
+    elseif its_call > call then
+      return STALE
+    end
+  elseif ownership_of(holder, its_ownership) then
+    return BUSY
+  else
+    grant, kept, attempts = RECLAIMED, 3, attempts + (bits >= 4 and 1 or 0)
+    list_doubt(digest, own, offset, attempts, its_ownership, number, 0, fence + 1)
+  end
+  fence = fence + 1
+  records[digest] = struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence)
+  claimed[#claimed + 1] = key
+  claimed[#claimed + 1] = records[digest]
+  return struct.pack(ANSWER, grant, kept, attempts, fence)
+end
+
 local function claim(digest, number, own, offset, alone)
-  local record = record_of(digest)
+  local record, key = record_of(digest)
   if type(record) == 'number' then
     return DUPLICATE
+  elseif record then
+    return claim_with_past(record, key, digest, number, own, offset, alone)
   end
-  local grant, bits, attempts = ACQUIRED, 0, 0
-  if is_claimed(record) then
-    local _, its_bits, its_attempts, holder, its_ownership, its_call, its_fence = struct.unpack(CLAIMED_RECORD, record)
-    bits, attempts = its_bits % 4, its_attempts
-    if holder == session then
-      if its_call == call then
-        return struct.pack('<BBI4I8', ACQUIRED, bits, attempts, its_fence)
-      elseif its_call > call then
-        return STALE
-      end
-    elseif ownership_of(holder, its_ownership) then
-      return BUSY
-    else
-      grant, bits, attempts = RECLAIMED, 3, attempts + (its_bits >= 4 and 1 or 0)
-      list_doubt(digest, own, offset, attempts, its_ownership, number, 0, next_number(fence, now_us))
-    end
-  else
-    in_flight = in_flight + 1
-    if record then
-      bits, attempts = struct.unpack('<BI4', record, 2)
-    end
-  end
-  fence = next_number(fence, now_us)
-  decide(digest, struct.pack(CLAIMED_RECORD, CLAIMED, bits + (alone and 4 or 0), attempts, session, number, call, fence))
-  return struct.pack('<BBI4I8', grant, bits, attempts, fence)
+  in_flight, fence = in_flight + 1, fence + 1
+  local packed_fence = struct.pack('<I8', fence)
+  record = (alone and own.head_alone or own.head) .. packed_fence
+  records[digest] = record
+  claimed[#claimed + 1] = key
+  claimed[#claimed + 1] = record
+  return CLEAN .. packed_fence
 end
 
 -- ------------------------------------------------------------------------------------------------------ read and decide
@@ -247,8 +261,10 @@ answer_each(CLAIM, ARGV[10], function(digest, number, offset, flags)
   elseif not own.newest then
     tried = SUPERSEDED
   else
-    if not own.highest then
+    if not own.head then
       own.highest = tonumber(redis.call('HGET', PREFIX .. 'h', own.identity) or '-1')
+      own.head = struct.pack(CLAIMED_HEAD, CLAIMED, 0, 0, session, number, call)
+      own.head_alone = struct.pack(CLAIMED_HEAD, CLAIMED, 4, 0, session, number, call)
     end
     if offset > own.highest then
       own.highest = offset
@@ -268,28 +284,14 @@ local function in_pieces(command, arguments)
 end
 
 local function write_records()
-  local gone, claimed = {}, {}
-  for _, digest in ipairs(changed) do
-    local record = records[digest]
-    if type(record) ~= 'string' then
-      if held[digest] then
-        gone[#gone + 1] = CLAIM_PREFIX .. digest
-      end
-    elseif string.byte(record) == CLAIMED then
-      claimed[#claimed + 1] = CLAIM_PREFIX .. digest
-      claimed[#claimed + 1] = record
-    end
-  end
   in_pieces('DEL', gone)
-  in_pieces('MSET', claimed)
-  for _, digest in ipairs(changed) do
-    local record = records[digest]
-    if type(record) == 'number' then
-      write_done(digest, record)
-    elseif record and string.byte(record) == FREED then
-      redis.call('SET', CLAIM_PREFIX .. digest, record, 'PX', remember_ms)
-    end
+  for _, digest in ipairs(dones) do
+    write_done(digest, records[digest])
   end
+  for _, digest in ipairs(freed) do
+    redis.call('SET', CLAIM_PREFIX .. digest, records[digest], 'PX', remember_ms)
+  end
+  in_pieces('MSET', claimed)
 end
 
 local function write_doubts()
@@ -309,7 +311,7 @@ if lives then
   redis.call('PEXPIRE', session_key(session), lease_ms)
 end
 write_records()
-if #changed > 0 then
+if #gone + #dones + #freed + #claimed > 0 then
   redis.call('HSET', META, 'claims', digits(in_flight), 'windows', packed_windows())
 end
 for at = 1, #new_frontiers, 2 do

@@ -73,7 +73,7 @@ def key_prefix(namespace: Namespace) -> str:
     for part in namespace:
         encoded = part.encode()
         hashed.update(len(encoded).to_bytes(4, "big") + encoded)
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", namespace.group)[:40]
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", namespace.group)[:24]
     return f"kafka-once:{{{name}-{hashed.hexdigest()}}}:"
 
 

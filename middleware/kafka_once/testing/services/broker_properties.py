@@ -1,4 +1,9 @@
-"""How a broker for tests is set, as a process and as a container: one node, few partitions of its own, no waiting."""
+"""Which broker the tests run, and how it is set, as a process and as a container: one node, nothing to wait for."""
+
+import re
+from pathlib import Path
+
+POM = Path(__file__).with_name("pom.xml")
 
 BROKER_PROPERTIES = {
     "process.roles": "broker,controller",
@@ -31,3 +36,10 @@ BROKER_PROPERTIES = {
     # By default 128 MB of the heap.
     "log.cleaner.dedupe.buffer.size": "4194304",
 }
+
+
+def kafka_version() -> str:
+    """The version of the broker that pom.xml names."""
+    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text())
+    assert found, "pom.xml has no <kafka.version>"
+    return found[1]

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 Server = TypeVar("Server")
 
 
-class ServiceUnavailable(Exception):  # noqa: N818 - it says what is the case; "Error" adds nothing
+class ServiceUnavailable(Exception):
     """A server cannot be had here, with the reason and the remedy; or it cannot do what was asked of it."""
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from kafka_once.testing.services.broker_properties import kafka_version
 from kafka_once.testing.services.choosing import ServiceUnavailable
-from kafka_once.testing.services.kafka_jars import kafka_version
 from kafka_once.testing.services.process import free_port
 
 KAFKA_IMAGE = f"apache/kafka:{kafka_version()}"
@@ -26,7 +26,7 @@ def docker_answers() -> bool:
     if not _socket_open():
         return False
     try:
-        import docker  # noqa: PLC0415 - an optional package
+        import docker
     except ImportError:
         return False
     try:
@@ -90,7 +90,7 @@ def variable(name: str) -> str:
 
 def engine_host() -> str:
     """The host under which the engine's published ports are reached."""
-    from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - an optional package
+    from testcontainers.core.docker_client import DockerClient
 
     host = str(DockerClient().host())
     return LOOPBACK if host == "localhost" else host
@@ -117,7 +117,7 @@ class Container:
         command: list[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - an optional package
+        from testcontainers.core.container import DockerContainer
 
         self.host = engine_host()
         self.port = port

@@ -24,8 +24,8 @@ def start_kafka(kind: str | None = None, *, config: Mapping[str, str] | None = N
     for the mock, none comes by itself. ServiceUnavailable tells why there is no Kafka.
     """
     # Not at the top: both are built on KafkaServer, below.
-    from kafka_once.testing.services.kafka_apache import ApacheKafka  # noqa: PLC0415
-    from kafka_once.testing.services.kafka_mock import MockKafka  # noqa: PLC0415
+    from kafka_once.testing.services.kafka_apache import ApacheKafka
+    from kafka_once.testing.services.kafka_mock import MockKafka
 
     address = None
     if kind in (None, "env"):

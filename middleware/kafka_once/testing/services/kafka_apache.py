@@ -5,10 +5,10 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 
-from kafka_once.testing.services.broker_properties import BROKER_PROPERTIES
+from kafka_once.testing.services.broker_properties import BROKER_PROPERTIES, kafka_version
 from kafka_once.testing.services.choosing import ServiceUnavailable
 from kafka_once.testing.services.kafka import KafkaServer
-from kafka_once.testing.services.kafka_jars import find_java, kafka_jars, kafka_version
+from kafka_once.testing.services.kafka_jars import find_java, kafka_jars
 from kafka_once.testing.services.process import HOST, ServerProcess, free_port
 
 # A broker that starts soon and stays small matters more here than one that gets fast after a minute.

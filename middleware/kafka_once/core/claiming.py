@@ -1,0 +1,258 @@
+"""What becomes of a message when the store answered: started, settled as a duplicate, put off, completed.
+
+BUSY, STALE, SUPERSEDED, GONE, SKIPPED, FENCED and silence never settle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka_once.core.claims import ClaimAnswer, Completion, Grant
+from kafka_once.core.delivery import Event, Phase
+from kafka_once.core.events import Kind, Outcome
+from kafka_once.core.partition import Tenure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kafka_once.core.correspondence import Answers, GiveBack
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.desk import Desk
+    from kafka_once.core.lane import Lane
+    from kafka_once.core.partition import Partition
+
+__all__ = ["Claiming"]
+
+_BUSY_FIRST_MS, _BUSY_MOST_MS = 20, 1_000  # between claims of a key that a living holder has
+_SUPERSEDED_MS = 250  # before a higher epoch is taken: long enough for a poll to confirm that the partition is ours
+
+
+class Claiming:
+    """`settle_first` is what at most once does with messages whose done is written: commit, then run."""
+
+    def __init__(self, desk: Desk, settle_first: Callable[[Partition, list[Delivery]], None]) -> None:
+        self._desk = desk
+        self._rules = desk.rules
+        self._settle_first = settle_first
+        self._unsettled: list[Delivery] = []  # finished, fenced, and due to be claimed again
+
+    def on_answers(self, answers: Answers) -> None:
+        for delivery, completion in answers.completed:
+            self._on_completion(delivery, completion)
+        for back in answers.released:
+            self._on_released(back)
+        for group, grants in answers.claimed:
+            if group[0].phase is Phase.CONFIRMING:
+                self._on_confirmation(group[0], grants[0], answers)
+            else:
+                self._on_claimed(group, grants, answers)
+
+    # ----------------------------------------------------------------------------------------------------------- claims
+
+    def _on_claimed(self, group: list[Delivery], grants: Sequence[ClaimAnswer], answers: Answers) -> None:
+        starting: list[Delivery] = []
+        blocked = not answers.session_lives
+        for delivery, answer in zip(group, grants, strict=True):
+            if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
+                self._granted(delivery, answer, answers)
+                if not blocked and self._starts(delivery):
+                    starting.append(delivery)
+                else:  # behind one that cannot start now, everything of the lane is given back
+                    blocked = blocked or delivery.phase is not Phase.PUBLISHING
+                    if delivery.phase is Phase.READY and not delivery.held:
+                        self._desk.give_back(delivery)
+            elif answer.grant is Grant.DUPLICATE:
+                self._on_duplicate(delivery)
+            else:
+                blocked = True
+                self._on_refused(delivery, answer.grant)
+        if starting:
+            self._start(group[0].partition.lane, starting)
+
+    def _granted(self, delivery: Delivery, answer: ClaimAnswer, answers: Answers) -> None:
+        delivery.step(Event.GRANTED)
+        delivery.session, delivery.call = answers.session.number, answers.call
+        delivery.attempts, delivery.fence = answer.attempts, answer.fence
+        delivery.suspect = answer.suspect
+        delivery.refusals = 0
+        if answer.doubt and not delivery.doubt:
+            delivery.doubt = True
+            self._desk.counters.add("in_doubt")
+            self._desk.note(Kind.IN_DOUBT, delivery.partition, delivery)
+
+    def _starts(self, delivery: Delivery) -> bool:
+        """Whether a granted message starts now. If not, it is dead-lettered, held as a suspect, or to be given back."""
+        desk, rules = self._desk, self._rules
+        if delivery.partition.tenure is not Tenure.OWNED or not desk.conversation.trusted(desk.now_ms) or desk.stopping:
+            return False
+        if delivery.attempts >= rules.attempts:
+            self._on_spent(delivery)
+            return False
+        if delivery.doubt and rules.dead_letter_doubts:
+            desk.suspects.leave(delivery)
+            desk.condemn(delivery, "in doubt")
+            return False
+        if delivery.suspect and not delivery.alone:
+            delivery.held = True
+            desk.suspects.add(delivery)
+            return False
+        return True
+
+    def _on_spent(self, delivery: Delivery) -> None:
+        """Every attempt is used up, so it ended its process each time: give up without running it once more."""
+        self._desk.suspects.leave(delivery)
+        reason = f"attempts exhausted ({delivery.attempts}), its process ended each time"
+        if self._rules.dead_letter_failures:
+            self._desk.condemn(delivery, reason)
+        else:
+            self._desk.stop_for(delivery, reason, None)
+
+    def _start(self, lane: Lane, deliveries: list[Delivery]) -> None:
+        if not self._desk.at_most_once:
+            self._desk.start(lane, deliveries)
+            return
+        for delivery in deliveries:
+            delivery.step(Event.RECORD)
+            self._desk.conversation.complete(delivery)
+
+    def _on_duplicate(self, delivery: Delivery) -> None:
+        desk = self._desk
+        delivery.step(Event.DUPLICATE)
+        known = delivery.partition.claimed_up_to
+        desk.lanes.free_key(delivery)
+        desk.ran(delivery)
+        desk.settle(delivery, Outcome.REDELIVERY if known is not None and delivery.offset <= known else Outcome.REPEAT)
+
+    def _on_refused(self, delivery: Delivery, grant: Grant) -> None:
+        """Not ours now. The lane waits; other lanes go on."""
+        desk, partition = self._desk, delivery.partition
+        delivery.step(Event.REFUSED)
+        desk.suspects.leave(delivery)
+        desk.lanes.free_key(delivery)
+        if grant is Grant.BUSY or grant is Grant.STALE:
+            desk.counters.add("busy")
+            delivery.refusals += 1
+            partition.lane.due_ms = desk.now_ms + _busy_ms(delivery.refusals)
+        elif grant is not Grant.SKIPPED:
+            self._on_superseded(partition)
+        desk.return_(delivery)
+
+    def _on_superseded(self, partition: Partition) -> None:
+        """Refused: pause, poll, and if Kafka still says it is ours, take a higher epoch (hole 9)."""
+        if partition.tenure is Tenure.OWNED:
+            self._desk.note(Kind.SUPERSEDED, partition)
+            partition.tenure = Tenure.JOINING
+            partition.take_due_ms = self._desk.now_ms + _SUPERSEDED_MS
+
+    def choose_suspect(self) -> list[list[Delivery]]:
+        delivery = self._desk.suspects.choose()
+        if delivery is None:
+            return []
+        delivery.held = False
+        return [[delivery]]
+
+    # ----------------------------------------------------------------------------------------- completions and releases
+
+    def _on_completion(self, delivery: Delivery, completion: Completion) -> None:
+        desk = self._desk
+        if completion is Completion.FENCED:
+            self._on_fenced(delivery)
+            return
+        if completion is Completion.FORGOTTEN:
+            desk.counters.add("forgotten")
+            desk.note(Kind.FORGOTTEN, delivery.partition, delivery)
+        elif completion is Completion.DOUBLED:
+            desk.counters.add("doubled")
+            desk.note(Kind.DOUBLED, delivery.partition, delivery)
+        delivery.step(Event.WRITTEN)
+        desk.lanes.free_key(delivery)
+        if delivery.phase is Phase.SETTLING:
+            desk.suspects.leave(delivery)
+            self._settle_first(delivery.partition, [delivery])
+        else:
+            desk.settle(delivery, _outcome_of(delivery))
+
+    def _on_fenced(self, delivery: Delivery) -> None:
+        desk = self._desk
+        desk.counters.add("fenced")
+        delivery.step(Event.REFUSED)
+        if delivery.phase is Phase.WAITING:  # done was to be written before the run, and it never ran
+            desk.suspects.leave(delivery)
+            desk.lanes.free_key(delivery)
+            desk.return_(delivery)
+            return
+        desk.note(Kind.FENCED, delivery.partition, delivery)
+        self._confirm_later(delivery)
+
+    def _on_released(self, back: GiveBack) -> None:
+        delivery = back.delivery
+        delivery.step(Event.RELEASED)
+        delivery.held = False
+        self._desk.lanes.free_key(delivery)
+        self._desk.return_(delivery)
+
+    # -------------------------------------------------------------------------------------------- finished, not settled
+
+    def _confirm_later(self, delivery: Delivery) -> None:
+        if delivery.partition.held:
+            delivery.refusals += 1
+            self._desk.lanes.timer.add(self._desk.now_ms + _busy_ms(delivery.refusals), delivery)
+        else:
+            self._leave_unsettled(delivery)
+
+    def on_confirmation_due(self, delivery: Delivery) -> None:
+        if delivery.partition.held:
+            self._unsettled.append(delivery)
+        else:
+            self._leave_unsettled(delivery)
+
+    def choose_confirmations(self) -> list[list[Delivery]]:
+        chosen = [d for d in self._unsettled if d.partition.tenure is Tenure.OWNED]
+        self._unsettled = [d for d in self._unsettled if d.partition.tenure is not Tenure.OWNED]
+        for delivery in chosen:
+            delivery.step(Event.CLAIM)
+        return [[delivery] for delivery in chosen]
+
+    def _on_confirmation(self, delivery: Delivery, answer: ClaimAnswer, answers: Answers) -> None:
+        """Claimed again after it was fenced: on a grant it completes without running (hole 13)."""
+        desk = self._desk
+        if answer.grant is Grant.DUPLICATE:
+            delivery.step(Event.DUPLICATE)
+            desk.counters.add("doubled")
+            desk.note(Kind.DOUBLED, delivery.partition, delivery)
+            desk.lanes.free_key(delivery)
+            desk.settle(delivery, _outcome_of(delivery))
+        elif answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
+            delivery.step(Event.GRANTED)
+            delivery.session, delivery.call = answers.session.number, answers.call
+            desk.conversation.complete(delivery)
+        else:
+            delivery.step(Event.REFUSED)
+            if answer.grant is Grant.SUPERSEDED or answer.grant is Grant.GONE:
+                self._on_superseded(delivery.partition)
+            self._confirm_later(delivery)
+
+    def hand_back(self, partition: Partition) -> None:
+        """The partition is not ours any more: what has not started is given back, what is fenced is left."""
+        for delivery in self._desk.suspects.withdraw(partition):
+            self._desk.give_back(delivery)
+        for delivery in [d for d in self._unsettled if d.partition is partition]:
+            self._unsettled.remove(delivery)
+            self._leave_unsettled(delivery)
+
+    def on_session_over(self) -> None:
+        """A lapsed session is over: what had not started is given back, and claimed again under the next one."""
+        for delivery in self._desk.suspects.withdraw():
+            self._desk.give_back(delivery)
+
+    def _leave_unsettled(self, delivery: Delivery) -> None:
+        self._desk.lanes.free_key(delivery)
+        self._desk.leave(delivery)
+
+
+def _outcome_of(delivery: Delivery) -> Outcome:
+    return Outcome.DEAD_LETTERED if delivery.reason else Outcome.COMPLETED
+
+
+def _busy_ms(refusals: int) -> int:
+    return min(_BUSY_FIRST_MS << min(refusals - 1, 10), _BUSY_MOST_MS)

@@ -1,0 +1,175 @@
+"""What the parts of the engine share: the lanes, the conversation with the store, the counters, and the way out.
+
+Rules for maintainers of this file:
+- A delivery gets exactly one outcome, in `over`.
+- A key leaves the table of keys in flight only on a definite answer of the store.
+"""
+
+from __future__ import annotations
+
+from kafka_once.core.correspondence import Correspondence, GiveBack
+from kafka_once.core.delivery import Delivery, Event, Phase
+from kafka_once.core.events import Counters, Kind, Note, Outcome
+from kafka_once.core.lane import Group, Lane
+from kafka_once.core.lanes import Lanes
+from kafka_once.core.partition import Partition, Tenure
+from kafka_once.core.rules import Effects, Rules
+from kafka_once.core.semantics import Semantics
+from kafka_once.core.suspects import Suspects
+from kafka_once.errors import ConsumerStopped, MessageError
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    def __init__(self, rules: Rules, counters: Counters) -> None:
+        self.rules = rules
+        self.counters = counters
+        self.protects = rules.semantics is Semantics.EFFECTIVELY_ONCE
+        self.at_most_once = rules.semantics is Semantics.AT_MOST_ONCE
+        self.talk = Correspondence(rules.lease_ms, rules.margin_ms, rules.instance) if rules.store else None
+        self.lanes = Lanes(rules)
+        self.suspects = Suspects()
+        self.effects = Effects()
+        self.now_ms = 0
+        self.entropy = 0
+        self.unfinished = 0  # deliveries without an outcome, those of lost partitions included
+        self.all_paused = False
+        self.stopping = False
+        self.error: BaseException | None = None
+
+    def tick(self, now_ms: int, entropy: int) -> None:
+        self.now_ms = self.lanes.now_ms = now_ms
+        self.entropy = entropy
+
+    # -------------------------------------------------------------------------------------------- starting and stopping
+
+    def start(self, lane: Lane, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            delivery.step(Event.BEGIN)
+        if self.rules.exclusive:
+            self.effects.groups.append(Group(lane, deliveries))
+        else:  # each is ended by the user, in any order
+            self.effects.groups.extend(Group(lane, [delivery]) for delivery in deliveries)
+
+    def stop(self, error: BaseException | None) -> None:
+        """Drain from the next turn on. The first error is the reason that the user is told."""
+        self.error = self.error or error
+        self.stopping = True
+
+    def stop_for(self, delivery: Delivery, reason: str, error: BaseException | None) -> None:
+        """The policy says that this message must not be passed by."""
+        stopped = ConsumerStopped(
+            f"{delivery.partition.name}@{delivery.offset} cannot be settled ({reason}): {_describe(error)}. It is not "
+            f"committed and comes again at the next start. To go on past such messages set dead_letter_topic."
+        )
+        stopped.__cause__ = error
+        self.note(Kind.GAVE_UP, delivery.partition, delivery, error)
+        self.stop(stopped)
+
+    # ----------------------------------------------------------------------------------------------- ways of a delivery
+
+    def complete(self, delivery: Delivery) -> None:
+        """Ask the store to make its claim done: the handler ended, or the dead letter is confirmed."""
+        delivery.step(Event.FINISH)
+        self.conversation.complete(delivery)
+
+    def give_back(self, delivery: Delivery, *, failed: bool = False, doubt: bool = False) -> None:
+        delivery.step(Event.GIVE_BACK)
+        self.suspects.leave(delivery)
+        self.conversation.give_back(GiveBack(delivery, failed=failed, doubt=doubt))
+
+    def condemn(self, delivery: Delivery, reason: str) -> None:
+        delivery.step(Event.CONDEMN)
+        delivery.reason = reason
+        self.effects.publish.append(delivery)
+
+    def ran(self, delivery: Delivery) -> None:
+        """Its handler has ended: the next of its lane may start, and the next suspect."""
+        self.suspects.leave(delivery)
+        self.lanes.closed(delivery.partition.lane)
+
+    def return_(self, delivery: Delivery) -> None:
+        """Back to the head of its lane or, if the partition is not ours any more, back to Kafka."""
+        partition = delivery.partition
+        if partition.held:
+            self.lanes.closed(partition.lane, delivery)
+        else:
+            self.lanes.closed(partition.lane)
+            self.leave(delivery)
+
+    def leave(self, delivery: Delivery, outcome: Outcome | None = None) -> None:
+        """Not settled here; it is delivered again."""
+        delivery.step(Event.LEAVE)
+        gone = delivery.partition.tenure is Tenure.GONE
+        self.over(delivery, outcome or (Outcome.DROPPED if gone else Outcome.HANDED_BACK))
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """It no longer holds the offset back."""
+        delivery.partition.frontier.settle(delivery.offset)
+        self.over(delivery, outcome)
+
+    def over(self, delivery: Delivery, outcome: Outcome) -> None:
+        assert delivery.phase is Phase.OVER, delivery.phase
+        assert delivery.outcome is None
+        delivery.outcome = outcome
+        self.counters.add(outcome)
+        partition = delivery.partition
+        partition.unfinished -= 1
+        self.unfinished -= 1
+        if partition.paused and partition.unfinished * 2 <= self.rules.buffer:
+            self.resume(partition)
+        if not partition.unfinished:
+            self.end_ownerships(partition)
+
+    # ------------------------------------------------------------------------------------------------------- partitions
+
+    @property
+    def conversation(self) -> Correspondence:
+        """The one with the store; only asked for where there is a store."""
+        assert self.talk is not None
+        return self.talk
+
+    def end_ownerships(self, partition: Partition) -> None:
+        """An ownership is over when the partition is not ours and none of its handlers runs (hole 11)."""
+        if partition.held or partition.unfinished or self.talk is None:
+            return
+        for number in partition.ownerships:
+            self.talk.end(number)
+        partition.ownerships.clear()
+
+    def pause(self, partition: Partition) -> None:
+        if not partition.paused:
+            partition.paused = True
+            self.effects.pause.append(partition.name)
+
+    def resume(self, partition: Partition) -> None:
+        if partition.paused and not self.all_paused and not self.stopping and partition.held:
+            partition.paused = False
+            self.effects.resume.append(partition.name)
+
+    def note(
+        self,
+        kind: Kind,
+        partition: Partition | None = None,
+        delivery: Delivery | None = None,
+        error: BaseException | None = None,
+        text: str = "",
+    ) -> None:
+        self.effects.notes.append(
+            Note(
+                kind,
+                topic_partition=partition.name if partition else None,
+                offset=delivery.offset if delivery else None,
+                attempt=delivery.attempts + 1 if delivery else None,
+                error=error,
+                text=text,
+            )
+        )
+
+
+def _describe(error: BaseException | None) -> str:
+    """Our own errors never quote a payload; others are named by their type only."""
+    if error is None:
+        return "no error"
+    return str(error) if isinstance(error, MessageError) else type(error).__name__

@@ -1,0 +1,150 @@
+"""What becomes of a message when its handler ended: completed, tried again, dead-lettered, or the reason to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka_once.core.delivery import Event
+from kafka_once.core.events import Kind, Outcome
+from kafka_once.core.lane import Group
+from kafka_once.core.partition import Tenure
+from kafka_once.core.retries import Verdict, backoff_ms, classify
+
+if TYPE_CHECKING:
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.desk import Desk
+
+__all__ = ["Handling"]
+
+_PUBLISH_AGAIN_MS = 500
+_UNIT = 1 << 53  # entropy is a whole number below it
+
+
+class Handling:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._rules = desk.rules
+
+    def on_ran(self, group: Group) -> None:
+        """Look at the new results of a group, ended or still running."""
+        ended = group.ended  # read before the results: what is there when it has ended is all
+        for position in range(group.seen, len(group.results)):
+            delivery, error = group.deliveries[position], group.results[position]
+            group.seen += 1
+            if error is None:
+                self._on_returned(delivery)
+            else:
+                self._on_raised(delivery, error)
+        if ended:
+            if group.seen:
+                group.lane.partition.pace.observe(group.seen, group.took_ms)
+            self._on_unstarted(group)
+
+    def _unclaimed(self, delivery: Delivery) -> bool:
+        """No claim is to be completed or released after its run: it has none, or done was written before."""
+        return delivery.digest is None or self._desk.at_most_once
+
+    def _on_returned(self, delivery: Delivery) -> None:
+        desk = self._desk
+        desk.counters.add("processings")
+        if self._unclaimed(delivery):
+            self._end(delivery, Outcome.COMPLETED)
+        else:
+            desk.complete(delivery)
+            desk.ran(delivery)
+
+    def _end(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.step(Event.END)
+        self._desk.ran(delivery)
+        if self._desk.at_most_once:  # settled before it ran
+            self._desk.over(delivery, outcome)
+        else:
+            self._desk.settle(delivery, outcome)
+
+    def _on_unstarted(self, group: Group) -> None:
+        """An earlier one of the group raised, or the hand-out took them back."""
+        unstarted = group.deliveries[group.seen :]
+        if unstarted and self._desk.at_most_once:  # settled already: they can only go on
+            self._desk.effects.groups.append(Group(group.lane, unstarted))
+            return
+        for delivery in unstarted:
+            if delivery.digest is None:
+                self._wait_again(delivery)
+            else:
+                self._desk.give_back(delivery)
+
+    def _wait_again(self, delivery: Delivery) -> None:
+        delivery.step(Event.AGAIN)
+        self._desk.return_(delivery)
+
+    # -------------------------------------------------------------------------------------------------------- it raised
+
+    def _on_raised(self, delivery: Delivery, error: BaseException) -> None:
+        self._desk.counters.add("failures")
+        delivery.error = error
+        verdict = classify(error)
+        if self._desk.at_most_once:
+            self._on_raised_at_most_once(delivery, error, verdict)
+        elif verdict is Verdict.FATAL:
+            self._again(delivery)
+            self._desk.stop(error)
+        elif delivery.partition.tenure is Tenure.GONE:
+            self._again(delivery, doubt=verdict is Verdict.DOUBT)
+        elif verdict is Verdict.DOUBT and self._rules.dead_letter_doubts:
+            self._desk.condemn(delivery, "in doubt")
+        elif verdict is Verdict.REJECT:
+            self._give_up(delivery, "undecodable payload", dead_letter=self._rules.dead_letter_payloads)
+        elif delivery.attempts + 1 >= self._rules.attempts:
+            reason = f"attempts exhausted ({delivery.attempts + 1})"
+            self._give_up(delivery, reason, dead_letter=self._rules.dead_letter_failures)
+        else:
+            self._retry(delivery, error, doubt=verdict is Verdict.DOUBT)
+
+    def _on_raised_at_most_once(self, delivery: Delivery, error: BaseException, verdict: Verdict) -> None:
+        self._desk.note(Kind.SKIPPED, delivery.partition, delivery, error)
+        if self._rules.dead_letter_failures and verdict is not Verdict.FATAL:
+            self._desk.condemn(delivery, "raised, and at most once")
+        else:
+            self._end(delivery, Outcome.SKIPPED)
+        if verdict is Verdict.FATAL:
+            self._desk.stop(error)
+
+    def _retry(self, delivery: Delivery, error: BaseException, *, doubt: bool) -> None:
+        desk, rules = self._desk, self._rules
+        desk.counters.add("retries")
+        desk.note(Kind.RAISED, delivery.partition, delivery, error)
+        wait_ms = backoff_ms(delivery.attempts + 1, rules.backoff_ms, rules.backoff_most_ms, desk.entropy / _UNIT)
+        delivery.partition.lane.due_ms = desk.now_ms + wait_ms
+        self._again(delivery, doubt=doubt)
+
+    def _again(self, delivery: Delivery, *, doubt: bool = False) -> None:
+        """This attempt failed; another one may follow, here or with another member."""
+        if delivery.digest is None:
+            delivery.attempts += 1
+            self._wait_again(delivery)
+        else:
+            self._desk.give_back(delivery, failed=True, doubt=doubt)
+
+    def _give_up(self, delivery: Delivery, reason: str, *, dead_letter: bool) -> None:
+        if dead_letter:
+            self._desk.note(Kind.GAVE_UP, delivery.partition, delivery, delivery.error)
+            self._desk.condemn(delivery, reason)
+        else:
+            self._again(delivery)
+            self._desk.stop_for(delivery, reason, delivery.error)
+
+    # ----------------------------------------------------------------------------------------------------- dead letters
+
+    def on_published(self, delivery: Delivery, error: BaseException | None) -> None:
+        """Confirmed by Kafka, or not: then it is published again. A dead letter blocks rather than being dropped."""
+        desk = self._desk
+        if error is not None:
+            desk.note(Kind.UNPUBLISHED, delivery.partition, delivery, error)
+            desk.lanes.timer.add(desk.now_ms + _PUBLISH_AGAIN_MS, delivery)
+            return
+        desk.note(Kind.DEAD_LETTERED, delivery.partition, delivery, text=delivery.reason)
+        if self._unclaimed(delivery):
+            self._end(delivery, Outcome.DEAD_LETTERED)
+        else:
+            desk.complete(delivery)
+            desk.ran(delivery)

@@ -1,0 +1,123 @@
+"""Which lane goes on next: lanes that are ready, lanes that wait for a time or for a key, and how many run at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kafka_once.core.lane import KeysInFlight, Lane
+from kafka_once.core.partition import Tenure
+from kafka_once.core.timer import Timer
+
+if TYPE_CHECKING:
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.rules import Rules
+
+__all__ = ["Lanes"]
+
+
+class Lanes:
+    """A lane stands in one place at a time: among the ready ones, in the timer, or at a key that is in flight.
+
+    Attributes:
+        now_ms: the time of this turn.
+        room: deliveries that the executor takes now; counts only without exclusive lanes.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._exclusive = rules.exclusive
+        self._concurrency = rules.concurrency
+        self._ready: deque[Lane] = deque()
+        self._keys = KeysInFlight()
+        self._open = 0
+        self.timer = Timer()
+        self.now_ms = 0
+        self.room = 0
+
+    def enlist(self, lane: Lane) -> None:
+        """Put a lane that can go on where it will be found."""
+        if lane.listed or not lane.waiting or (self._exclusive and lane.open):
+            return
+        if lane.partition.tenure is not Tenure.OWNED:
+            return
+        lane.listed = True
+        if lane.due_ms > self.now_ms:
+            self.timer.add(lane.due_ms, lane)
+        else:
+            self._ready.append(lane)
+
+    def relist(self, lane: Lane) -> None:
+        """Its time has come, or the key that it waited for is free."""
+        lane.listed = False
+        self.enlist(lane)
+
+    def choose(self) -> list[tuple[Lane, list[Delivery]]]:
+        """The next group of each ready lane, while there is room."""
+        chosen = []
+        for _ in range(len(self._ready)):
+            if not self._has_room():
+                break
+            lane = self._ready.popleft()
+            lane.listed = False
+            if lane.partition.tenure is not Tenure.OWNED or not lane.waiting or (self._exclusive and lane.open):
+                continue
+            group = self._take_group(lane)
+            if group:
+                chosen.append((lane, group))
+                self.enlist(lane)
+        return chosen
+
+    def closed(self, lane: Lane, returned: Delivery | None = None) -> None:
+        """One message of the lane's open group has ended, or came back."""
+        lane.open -= 1
+        if returned is not None:
+            lane.returned.append(returned)
+        if not lane.open:
+            self._open -= 1
+        if not lane.open or not self._exclusive:
+            lane.put_back()
+            self.enlist(lane)
+
+    def free_key(self, delivery: Delivery) -> None:
+        """The store has answered definitely: whoever waits for the key goes on."""
+        if delivery.digest is not None:
+            for lane in self._keys.remove(delivery.digest):
+                self.relist(lane)
+
+    def _has_room(self) -> bool:
+        return self._open < self._concurrency if self._exclusive else self.room > 0
+
+    def _take_group(self, lane: Lane) -> list[Delivery]:
+        """A prefix of what waits (hole 15): of one kind, and none whose key is in flight in this process."""
+        waiting, keys = lane.waiting, self._keys
+        head = waiting[0]
+        if head.digest is not None and head.digest in keys:
+            keys.wait(head.digest, lane)
+            lane.listed = True
+            return []
+        limit = self._limit(lane, head)
+        group: list[Delivery] = []
+        while waiting and len(group) < limit:
+            delivery = waiting[0]
+            digest = delivery.digest
+            if group and (delivery.defect is not None or (digest is None) != (head.digest is None)):
+                break
+            if digest is not None:
+                if digest in keys:
+                    break
+                keys.add(digest)
+            group.append(waiting.popleft())
+        self._opened(lane, len(group))
+        return group
+
+    def _limit(self, lane: Lane, head: Delivery) -> int:
+        if head.defect is not None:
+            return 1
+        size = lane.partition.pace.group_size
+        return size if self._exclusive else min(size, self.room)
+
+    def _opened(self, lane: Lane, count: int) -> None:
+        if not lane.open:
+            self._open += 1
+        lane.open += count
+        self.room -= count
