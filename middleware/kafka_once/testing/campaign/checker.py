@@ -1,0 +1,229 @@
+"""What became of the messages, from the history alone. Pure functions; what is allowed is said in promises.py.
+
+Which claims are whose, the library is not asked. A handler was *running* at a kill if its life wrote a start and no
+run. A key ran *again* if an entry of the ledger follows another one with the same key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import groupby
+from typing import NamedTuple
+
+from kafka_once.testing.campaign.history import Entry, History, Kill, Sent
+
+__all__ = [
+    "AT_WORK_MS",
+    "KillReport",
+    "Rerun",
+    "examine_kills",
+    "find_lost",
+    "find_reruns",
+    "find_stuck",
+    "find_unknown",
+    "find_unreported",
+    "takeover_times_s",
+    "was_at_work",
+]
+
+AT_WORK_MS = 20.0  # a kill counts if its victim wrote to the ledger that shortly before
+LATELY_MS = 2.0  # a completion may be on its way for so long
+_MS = 1_000_000
+
+
+class Rerun(NamedTuple):
+    """`later` began, or took effect, although `earlier` of the same key had."""
+
+    earlier: Entry
+    later: Entry
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it is another message of the producer's, not the same one delivered again."""
+        return (self.earlier.partition, self.earlier.offset) != (self.later.partition, self.later.offset)
+
+
+class KillReport(NamedTuple):
+    """What one kill did.
+
+    `idle_ms`: between the victim's last run and the kill; None if it never ran anything. `running`: its handlers that
+    had begun and not ended. `lately`: those that had ended within `LATELY_MS` of its death. `again`: its runs that
+    another life ran once more. `in_doubt`: its keys that the library reported.
+    """
+
+    kill: Kill
+    idle_ms: float | None
+    running: int
+    lately: int
+    again: int
+    in_doubt: int
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the kill counts."""
+        return self.idle_ms is not None and self.idle_ms <= AT_WORK_MS
+
+
+# ------------------------------------------------------------------------------------------------------- what is missing
+
+
+def find_lost(history: History) -> list[str]:
+    """Keys that never ran and whose messages are all committed past: nobody will deliver them again."""
+    ran = {entry.key for entry in history.ledger}
+    left = {sent.key for sent in _not_settled(history)}
+    return sorted({sent.key for sent in history.sent} - ran - left)
+
+
+def find_stuck(history: History) -> list[str]:
+    """Keys with a message that was not settled at the deadline: the group's committed offset stands at or before it."""
+    return sorted({sent.key for sent in _not_settled(history)})
+
+
+def find_unknown(history: History) -> list[str]:
+    """Keys that ran and were never sent: then these books are wrong."""
+    return sorted({entry.key for entry in history.ledger} - {sent.key for sent in history.sent})
+
+
+def _not_settled(history: History) -> Iterable[Sent]:
+    committed = history.committed
+    return (sent for sent in history.sent if sent.offset >= committed.get(sent.partition, 0))
+
+
+# --------------------------------------------------------------------------------------------------------- what ran again
+
+
+def find_reruns(entries: Iterable[Entry]) -> list[Rerun]:
+    """Each entry after the first of its key, with the one before it. Of `starts`: begun again; of `ledger`: doubled."""
+    last: dict[str, Entry] = {}
+    reruns = []
+    for entry in sorted(entries, key=lambda entry: entry.time_ns):
+        if entry.key in last:
+            reruns.append(Rerun(last[entry.key], entry))
+        last[entry.key] = entry
+    return reruns
+
+
+def find_unreported(history: History, reruns: Iterable[Rerun]) -> list[Rerun]:
+    """Reruns that nobody could know of: the library has listed their key as in doubt less often than it ran again."""
+    told = Counter(_reported_keys(history))
+    unreported = []
+    for rerun in reruns:
+        if told[rerun.later.key]:
+            told[rerun.later.key] -= 1
+        else:
+            unreported.append(rerun)
+    return unreported
+
+
+def _reported_keys(history: History) -> list[str]:
+    keys = {(sent.partition, sent.offset): sent.key for sent in history.sent}
+    return [keys[reported.partition, reported.offset] for reported in history.reported]
+
+
+# -------------------------------------------------------------------------------------------------------- what kills did
+
+
+def was_at_work(kill: Kill, last_run_ns: int | None) -> bool:
+    """Whether the kill counts, given when its victim last wrote to the ledger."""
+    return last_run_ns is not None and kill.time_ns - last_run_ns <= AT_WORK_MS * _MS
+
+
+def examine_kills(history: History) -> list[KillReport]:
+    """One report per kill, in order."""
+    starts, runs = _by_life(history.starts), _by_life(history.ledger)
+    again: Counter[str] = Counter(rerun.earlier.life for rerun in find_reruns(history.ledger))
+    doubts = _doubts_by_life(history, starts)
+    return [
+        _examine(kill, starts[kill.life], runs[kill.life], again[kill.life], len(doubts[kill.life]))
+        for kill in history.kills
+    ]
+
+
+def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], again: int, in_doubt: int) -> KillReport:
+    # The signal takes a moment. What was written after it was sent shows that the process was still alive then.
+    death_ns = max([kill.time_ns, *(entry.time_ns for entry in [*starts[-50:], *runs[-50:]])])
+    last_run_ns = max((run.time_ns for run in runs), default=None)
+    return KillReport(
+        kill,
+        None if last_run_ns is None else max(0.0, (kill.time_ns - last_run_ns) / _MS),
+        running=len(_places(starts) - _places(runs)),
+        lately=sum(run.time_ns >= death_ns - LATELY_MS * _MS for run in runs),
+        again=again,
+        in_doubt=in_doubt,
+    )
+
+
+def _doubts_by_life(history: History, starts: dict[str, list[Entry]]) -> dict[str, set[str]]:
+    """Whose claims were reported in doubt: of the latest life, killed before, that had begun the key; of keys that
+    none had begun (claimed and not started), of the latest one at work on that partition."""
+    keys = {(sent.partition, sent.offset): sent.key for sent in history.sent}
+    begun = {life: {entry.key for entry in entries} for life, entries in starts.items()}
+    worked = {life: {entry.partition for entry in entries} for life, entries in starts.items()}
+    doubts: dict[str, set[str]] = defaultdict(set)
+    for reported in history.reported:
+        key = keys[reported.partition, reported.offset]
+        # The store's clock counts milliseconds, and a kill takes a moment.
+        before = [kill.life for kill in reversed(history.kills) if kill.time_ns <= reported.time_ns + 5 * _MS]
+        whose = [life for life in before if key in begun.get(life, ())]
+        whose += [life for life in before if reported.partition in worked.get(life, ())]
+        if whose:
+            doubts[whose[0]].add(key)
+    return doubts
+
+
+def _by_life(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    lives: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        lives[entry.life].append(entry)
+    return lives
+
+
+def _places(entries: Iterable[Entry]) -> Counter[tuple[int, int]]:
+    return Counter((entry.partition, entry.offset) for entry in entries)
+
+
+# --------------------------------------------------------------------------------------------------------------- takeover
+
+
+def takeover_times_s(history: History) -> list[float]:
+    """How long after each assignment that followed a kill its first handler began.
+
+    Only assignments with work waiting: a message that Kafka had acknowledged, whose key had not run. One whose life was
+    killed before it began anything, or that had its partitions taken away, gives no time; if it was neither, the time
+    is endless.
+    """
+    if not history.kills:
+        return []
+    first_kill_ns = min(kill.time_ns for kill in history.kills)
+    killed = {kill.life for kill in history.kills}
+    ran_ns: dict[str, int] = {}
+    for entry in history.ledger:
+        ran_ns.setdefault(entry.key, entry.time_ns)
+    starts = _by_life(history.starts)
+    assigned = [event for event in history.events if event.kind == "assigned" and event.time_ns > first_kill_ns]
+    times = []
+    for (life, at_ns), events in groupby(assigned, key=lambda event: (event.life, event.time_ns)):
+        partitions = {event.number for event in events}
+        if not _work_waits(history.sent, ran_ns, partitions, at_ns):
+            continue
+        began_ns = [s.time_ns for s in starts[life] if s.partition in partitions and s.time_ns >= at_ns]
+        if began_ns:
+            times.append((min(began_ns) - at_ns) / 1e9)
+        elif life not in killed and not _moved_on(history, life, partitions, at_ns):
+            times.append(float("inf"))
+    return sorted(times)
+
+
+def _work_waits(sent: Iterable[Sent], ran_ns: dict[str, int], partitions: set[int], at_ns: int) -> bool:
+    return any(
+        s.partition in partitions and s.time_ns <= at_ns and ran_ns.get(s.key, at_ns + 1) > at_ns for s in sent
+    )
+
+
+def _moved_on(history: History, life: str, partitions: set[int], at_ns: int) -> bool:
+    """Whether another life was assigned one of these partitions later."""
+    return any(
+        event.kind == "assigned" and event.life != life and event.number in partitions and event.time_ns > at_ns
+        for event in history.events
+    )

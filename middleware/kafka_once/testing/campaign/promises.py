@@ -1,0 +1,132 @@
+"""What a campaign came to, in numbers, and which promises of its semantics are broken."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from kafka_once.core.semantics import Semantics
+from kafka_once.testing.campaign import checker
+from kafka_once.testing.campaign.checker import KillReport, Rerun
+from kafka_once.testing.campaign.history import History
+
+__all__ = ["Verdict", "judge"]
+
+TAKEOVER_P95_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Counts of keys, but `deliveries`, `processings`, `repeats_processed` and `in_doubt`, which count events.
+
+    `run_again`: effects of a key after its first that a crash explains: listed in doubt, or at the same coordinates.
+    `repeats_processed`: all others. `broken`: a sentence for each promise that was not kept.
+    """
+
+    distinct: int
+    deliveries: int
+    processings: int
+    lost: int
+    stuck: int
+    doubled: int
+    doubled_unreported: int
+    run_again: int
+    repeats_processed: int
+    in_doubt: int
+    kills: list[KillReport]
+    takeovers_s: list[float]
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def kills_at_work(self) -> int:
+        return sum(report.at_work for report in self.kills)
+
+    def takeover_s(self, share: float) -> float | None:
+        """The time within which that share of the takeovers was done (nearest rank); None without any."""
+        if not self.takeovers_s:
+            return None
+        return self.takeovers_s[math.ceil(share * len(self.takeovers_s)) - 1]
+
+
+def judge(history: History, semantics: Semantics) -> Verdict:
+    """Count everything, and compare it with what the semantics promises."""
+    doubled = checker.find_reruns(history.ledger)
+    unreported = checker.find_unreported(history, doubled)
+    unexplained = [rerun for rerun in unreported if rerun.is_repeat]
+    verdict = Verdict(
+        distinct=len({sent.key for sent in history.sent}),
+        deliveries=sum(event.number for event in history.events if event.kind == "polled"),
+        processings=len(history.ledger),
+        lost=len(checker.find_lost(history)),
+        stuck=len(checker.find_stuck(history)),
+        doubled=len(_keys(doubled)),
+        doubled_unreported=len(_keys(unreported)),
+        run_again=len(doubled) - len(unexplained),
+        repeats_processed=len(unexplained),
+        in_doubt=len(history.reported),
+        kills=checker.examine_kills(history),
+        takeovers_s=checker.takeover_times_s(history),
+    )
+    verdict.broken.extend(_broken_everywhere(history, verdict))
+    if semantics is not Semantics.AT_MOST_ONCE:
+        _must_be_none(verdict.broken, "lost", verdict.lost)
+    if semantics is Semantics.EFFECTIVELY_ONCE:
+        verdict.broken.extend(_broken_once(history, verdict, doubled))
+    return verdict
+
+
+def _broken_everywhere(history: History, verdict: Verdict) -> list[str]:
+    broken: list[str] = []
+    _must_be_none(broken, "stuck: not settled at the deadline", verdict.stuck)
+    _must_be_none(broken, "ran but were never sent", len(checker.find_unknown(history)))
+    for exit_ in history.exits:
+        if not exit_.asked:
+            broken.append(f"{exit_.life} ended by itself, with exit code {exit_.code}")
+        elif exit_.code != 0:
+            broken.append(f"{exit_.life} did not end cleanly after SIGTERM: exit code {exit_.code}")
+    for event in history.events:
+        if event.kind == "unaccounted" and event.number:
+            broken.append(f"{event.life} ended cleanly with {event.number} deliveries without an outcome")
+    return broken
+
+
+def _broken_once(history: History, verdict: Verdict, doubled: list[Rerun]) -> list[str]:
+    broken: list[str] = []
+    _must_be_none(broken, "doubled and not in the list of what was in doubt", verdict.doubled_unreported)
+    _must_be_none(broken, "repeats processed", verdict.repeats_processed)
+    begun_again = checker.find_reruns(history.starts)
+    _must_be_none(
+        broken, "begun again and not in the list", len(_keys(checker.find_unreported(history, begun_again)))
+    )
+    _must_be_none(
+        broken,
+        "begun again by a handler that was not told so (message.in_doubt)",
+        sum(not rerun.later.in_doubt for rerun in begun_again),
+    )
+    killed = {kill.life for kill in history.kills}
+    _must_be_none(broken, "doubled though nobody was killed", sum(r.earlier.life not in killed for r in doubled))
+    for number, report in enumerate(verdict.kills, 1):
+        broken += _broken_by_kill(number, report)
+    return broken
+
+
+def _broken_by_kill(number: int, report: KillReport) -> list[str]:
+    broken = []
+    name = f"kill {number} ({report.kill.life})"
+    if report.again > report.running:
+        broken.append(f"{name}: {report.again} ran again, {report.running} were running")
+    if report.in_doubt > report.running + report.lately:
+        broken.append(
+            f"{name}: {report.in_doubt} reported in doubt, {report.running} were running and {report.lately} had "
+            f"ended within the last {checker.LATELY_MS:g} ms"
+        )
+    return broken
+
+
+def _keys(reruns: list[Rerun]) -> set[str]:
+    return {rerun.later.key for rerun in reruns}
+
+
+def _must_be_none(broken: list[str], what: str, count: int) -> None:
+    if count:
+        broken.append(f"{count} {what}")
