@@ -205,7 +205,7 @@ class Broker(Protocol):
         ...
 
     def cluster_id(self) -> str:
-        """Kafka's cluster id, empty if it tells none."""
+        """Kafka's cluster id, empty if it tells none. Asked for before `start`: the store's namespace needs it."""
         ...
 
     def close(self, timeout_s: float) -> None:

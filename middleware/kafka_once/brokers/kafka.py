@@ -75,6 +75,7 @@ class KafkaBroker:
         self._topics: list[str] = []
         self._cluster_id = ""
         self._client: Client | None = None
+        self._connected: Client | None = None  # made to ask for the cluster's id, no member yet
         self._publisher: Publisher | None = None
         self._assignment = Assignment()
         self._commits = Commits()
@@ -93,7 +94,8 @@ class KafkaBroker:
         self._assignment.pass_on_to(rebalances)
         for warning in kafka_settings.connection_warnings(self._settings):
             self._warn(warning)
-        client = self._make_client()
+        client = self._connected or self._make_client()
+        self._connected = None
         try:
             self._cluster_id = check_topics(
                 client.consumer, topics, self._address, self._start_timeout_s, client.troubles
@@ -105,7 +107,12 @@ class KafkaBroker:
         self._client = client
 
     def cluster_id(self) -> str:
-        """Kafka's cluster id; known after `start`."""
+        """Kafka's cluster id; asks Kafka if it is not known yet, and raises what `start` raises for that."""
+        if not self._cluster_id and self._client is None:
+            if self._connected is None:
+                self._connected = self._make_client()
+            client = self._connected
+            self._cluster_id = check_topics(client.consumer, [], self._address, self._start_timeout_s, client.troubles)
         return self._cluster_id
 
     def close(self, timeout_s: float) -> None:
@@ -116,6 +123,9 @@ class KafkaBroker:
         partitions are still ours and heartbeats go on. What the client calls back after that is passed over.
         """
         deadline = time.monotonic() + timeout_s
+        if self._connected is not None:
+            self._connected.close(1.0)
+            self._connected = None
         client = self._client
         if client is not None:
             client.leave()

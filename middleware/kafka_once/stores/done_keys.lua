@@ -40,32 +40,30 @@ for at = 1, #stored_windows, WINDOW_SIZE do
 end
 
 -- To write a number costs more than all the rest of a name, so each is written once in a call.
-local texts = {}
-local function text_of(number)
-  local text = texts[number]
-  if not text then
-    text = tostring(number)
-    texts[number] = text
-  end
-  return text
-end
+local texts = setmetatable({}, {
+  __index = function(known, number)
+    known[number] = tostring(number)
+    return known[number]
+  end,
+})
 
 -- Named by the digest's first byte, and the place among the buckets of that first byte.
-local function bucket_of(window, digest)
-  local first, second, third = string.byte(digest, 1, 3)
+local function bucket_of(window, first, rest)
+  local second, third = string.byte(rest, 1, 2)
   local place = (second * 256 + third) * window.buckets / 16777216
-  return window.prefix .. text_of(first) .. '.' .. text_of(place - place % 1)
+  return window.prefix .. texts[first] .. '.' .. texts[place - place % 1]
 end
 
-local function done_value(digest)
+-- A digest is handed over as its first byte and the rest. Answers the value, false if there is none.
+local function done_value(first, rest)
   for _, window in ipairs(windows) do
     if window.count > 0 and in_sight(window) then
-      local value = redis.call('HGET', bucket_of(window, digest), string.sub(digest, 2))
+      local value = redis.call('HGET', bucket_of(window, first, rest), rest)
       if value then
         local number = tonumber(value)
         if not number or number < 0 or number >= 2 * SHORT_SESSION then
-          refuse('a done key in ' .. bucket_of(window, digest) .. ' is of an unknown kind: a newer kafka-once or another '
-            .. 'program wrote it; use that version, or another database')
+          refuse('a done key in the bucket ' .. bucket_of(window, first, rest) .. ' is of an unknown kind: a newer '
+            .. 'kafka-once or another program wrote it; use that version, or another database')
         end
         return number
       end
@@ -102,10 +100,10 @@ local function packed_windows()
   return table.concat(packed)
 end
 
-local function write_done(digest, value)
+local function write_done(first, rest, value)
   local window = current_window()
-  local bucket = bucket_of(window, digest)
-  window.count = window.count + redis.call('HSET', bucket, string.sub(digest, 2), text_of(value))
+  local bucket = bucket_of(window, first, rest)
+  window.count = window.count + redis.call('HSET', bucket, rest, texts[value])
   if window.made < window.buckets and redis.call('HLEN', bucket) == 1 then
     redis.call('PEXPIREAT', bucket, window.expires)
     window.made = window.made + 1

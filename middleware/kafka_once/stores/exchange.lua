@@ -31,7 +31,7 @@
 --                          h hash, identity -> highest offset that a claim was asked for
 --                          x sorted set of what was in doubt, by time; see list_doubt
 
-local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c16I8B', '<c16I8I8BI8i8', '<I8i8i4', '<c16I8i8B'
+local COMPLETE, RELEASE, FRONTIER, CLAIM = '<Bc15I8B', '<Bc15I8I8BI8i8', '<I8i8i4', '<Bc15I8i8B'
 local CLAIMED, CLAIMED_RECORD, CLAIMED_HEAD = 17, '<BBI4I8I8I8I8', '<BBI4I8I8I8'
 local FREED, FREED_RECORD = 18, '<BBI4'
 local MAX_DOUBTS = 100000
@@ -44,26 +44,36 @@ local ANSWER = '<BBI4I8'
 local function refusal(grant)
   return struct.pack(ANSWER, grant, 0, 0, 0)
 end
-local CLEAN = struct.pack('<BBI4', ACQUIRED, 0, 0) -- the common answer, up to its fence
 local DUPLICATE, BUSY, STALE, SUPERSEDED, GONE, SKIPPED =
   refusal(2), refusal(3), refusal(4), refusal(5), refusal(6), refusal(7)
 
 local session, token, call = struct.unpack('<I8c16I8', ARGV[5])
 local meta = redis.call('HMGET', META, 'fence', 'claims')
-local fence, in_flight = math.max(tonumber(meta[1] or '0'), now_us - 1), tonumber(meta[2] or '0')
+local in_flight = tonumber(meta[2] or '0')
+-- A fence has to grow for a key, so one serves all the claims of an exchange; their records are then all the same.
+local fence = next_number(meta[1], now_us)
 local lives = redis.call('HGET', session_key(session), 'r') == token
 
 -- ------------------------------------------------------------------------------------------------- records, ownerships
 
 local CLAIM_PREFIX = PREFIX .. 'c:'
-local records = {} -- digest -> what stands for it, as decided so far
+local records = {} -- key of the claim -> what stands for it, as decided so far
 
 -- What to write. In this order: a key that is given back and claimed again in one exchange ends as claimed.
 local gone, dones, freed, claimed, doubts = {}, {}, {}, {}, {}
 
--- Answers the record and the key of its claim: names are long, and to make one is not cheap.
-local function record_of(digest)
-  local record, key = records[digest], CLAIM_PREFIX .. digest
+-- A digest is handed over as its first byte and the rest, which is how done keys are named: to make a string costs more
+-- here than anything else that is done with it. For the same reason the key comes with the record.
+local first_bytes = setmetatable({}, {
+  __index = function(known, first)
+    known[first] = CLAIM_PREFIX .. string.char(first)
+    return known[first]
+  end,
+})
+
+local function record_of(first, rest)
+  local key = first_bytes[first] .. rest
+  local record = records[key]
   if record == nil then
     record = redis.call('GET', key)
     if record then
@@ -73,15 +83,11 @@ local function record_of(digest)
           .. 'kafka-once or another program wrote it; use that version, or another database')
       end
     else
-      record = done_value(digest)
+      record = done_value(first, rest)
     end
-    records[digest] = record
+    records[key] = record
   end
   return record, key
-end
-
-local function is_claimed(record)
-  return type(record) == 'string' and string.byte(record) == CLAIMED
 end
 
 -- What a session knows of an ownership, false if either is over.
@@ -106,41 +112,40 @@ local function ownership_of(holder, number)
   return known
 end
 
-local function list_doubt(digest, own, offset, attempts, earlier, newer, reason, unique)
+local function list_doubt(first, rest, own, offset, attempts, earlier, newer, reason, its_fence)
   local partition, topic = -1, ''
   if own then
     partition, topic = own.partition, own.topic
   end
-  doubts[#doubts + 1] = digits(now_ms)
-  doubts[#doubts + 1] = struct.pack('<I8c16i4i8I4I8I8B', unique, digest, partition, offset, attempts, earlier, newer,
-    reason) .. topic
+  doubts[#doubts + 1] = struct.pack('<I8Bc15i4i8I4I8I8B', its_fence, first, rest, partition, offset, attempts, earlier,
+    newer, reason) .. topic
 end
 
 -- ------------------------------------------------------------------------------------------------------- the three verbs
 
-local function complete(digest, holder, dead_lettered)
-  local record, key = record_of(digest)
+local function complete(first, rest, holder, dead_lettered)
+  local record, key = record_of(first, rest)
   local done = dead_lettered * SHORT_SESSION + holder % SHORT_SESSION
   if type(record) == 'number' then
     return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED
   end
-  if is_claimed(record) then
-    if struct.unpack('<I8', record, 7) ~= holder then
-      return FENCED
-    end
-    in_flight = in_flight - 1
-  end
   if record then
+    if string.byte(record) == CLAIMED then
+      if struct.unpack('<I8', record, 7) ~= holder then
+        return FENCED
+      end
+      in_flight = in_flight - 1
+    end
     gone[#gone + 1] = key
   end
-  dones[#dones + 1] = digest
-  records[digest] = done
+  records[key] = done
+  dones[#dones + 1] = { first, rest, done }
   return record and APPLIED or FORGOTTEN
 end
 
-local function release(digest, holder, holder_call, flags, number, offset)
-  local record, key = record_of(digest)
-  if not is_claimed(record) then
+local function release(first, rest, holder, holder_call, flags, number, offset)
+  local record, key = record_of(first, rest)
+  if type(record) ~= 'string' or string.byte(record) ~= CLAIMED then
     return NOT_HELD
   end
   local _, bits, attempts, its_session, _, its_call, its_fence = struct.unpack(CLAIMED_RECORD, record)
@@ -151,25 +156,31 @@ local function release(digest, holder, holder_call, flags, number, offset)
   local doubt, suspect = raised_doubt or bits % 2 == 1, bits % 4 >= 2 and not failed
   attempts = attempts + (failed and 1 or 0)
   if attempts > 0 or doubt or suspect then
-    records[digest] = struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts)
-    freed[#freed + 1] = digest
+    records[key] = struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts)
+    freed[#freed + 1] = key
   else
-    records[digest] = false
+    records[key] = false
     gone[#gone + 1] = key
   end
   in_flight = in_flight - 1
   if raised_doubt then
-    list_doubt(digest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
+    list_doubt(first, rest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
   end
   return RELEASED
 end
 
--- A claim that inherits something: attempts, doubt, suspicion, or a fence that was given before.
-local function claim_with_past(record, key, digest, number, own, offset, alone)
-  local past, bits, attempts, holder, its_ownership, its_call, its_fence = struct.unpack(
+local function grant(key, record)
+  records[key] = record
+  claimed[#claimed + 1] = key
+  claimed[#claimed + 1] = record
+end
+
+-- A claim of a key that somebody has, or had: it may inherit attempts, doubt and suspicion.
+local function claim_with_past(record, key, first, rest, number, own, offset, alone)
+  local kind, bits, attempts, holder, its_ownership, its_call, its_fence = struct.unpack(
     string.byte(record) == FREED and FREED_RECORD or CLAIMED_RECORD, record)
-  local grant, kept = ACQUIRED, bits % 4
-  if past == FREED then
+  local answer, kept = ACQUIRED, bits % 4
+  if kind == FREED then
     in_flight = in_flight + 1
   elseif holder == session then
     if its_call == call then
@@ -180,30 +191,25 @@ local function claim_with_past(record, key, digest, number, own, offset, alone)
   elseif ownership_of(holder, its_ownership) then
     return BUSY
   else
-    grant, kept, attempts = RECLAIMED, 3, attempts + (bits >= 4 and 1 or 0)
-    list_doubt(digest, own, offset, attempts, its_ownership, number, 0, fence + 1)
+    answer, kept, attempts = RECLAIMED, 3, attempts + (bits >= 4 and 1 or 0)
+    list_doubt(first, rest, own, offset, attempts, its_ownership, number, 0, fence)
   end
-  fence = fence + 1
-  records[digest] = struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence)
-  claimed[#claimed + 1] = key
-  claimed[#claimed + 1] = records[digest]
-  return struct.pack(ANSWER, grant, kept, attempts, fence)
+  grant(key, struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence))
+  return struct.pack(ANSWER, answer, kept, attempts, fence)
 end
 
-local function claim(digest, number, own, offset, alone)
-  local record, key = record_of(digest)
+local CLEAN = struct.pack(ANSWER, ACQUIRED, 0, 0, fence)
+
+local function claim(first, rest, number, own, offset, alone)
+  local record, key = record_of(first, rest)
   if type(record) == 'number' then
     return DUPLICATE
   elseif record then
-    return claim_with_past(record, key, digest, number, own, offset, alone)
+    return claim_with_past(record, key, first, rest, number, own, offset, alone)
   end
-  in_flight, fence = in_flight + 1, fence + 1
-  local packed_fence = struct.pack('<I8', fence)
-  record = (alone and own.head_alone or own.head) .. packed_fence
-  records[digest] = record
-  claimed[#claimed + 1] = key
-  claimed[#claimed + 1] = record
-  return CLEAN .. packed_fence
+  in_flight = in_flight + 1
+  grant(key, alone and own.claimed_alone or own.claimed)
+  return CLEAN
 end
 
 -- ------------------------------------------------------------------------------------------------------ read and decide
@@ -249,8 +255,16 @@ answer_each('<I8', ARGV[9], function(number)
 end)
 
 local highest = {} -- identity -> highest offset asked, where it grew
+
+-- What the claims of one ownership have in common.
+local function prepare(number, own)
+  own.highest = tonumber(redis.call('HGET', PREFIX .. 'h', own.identity) or '-1')
+  own.claimed = struct.pack(CLAIMED_RECORD, CLAIMED, 0, 0, session, number, call, fence)
+  own.claimed_alone = struct.pack(CLAIMED_RECORD, CLAIMED, 4, 0, session, number, call, fence)
+end
+
 local tried = DUPLICATE
-answer_each(CLAIM, ARGV[10], function(digest, number, offset, flags)
+answer_each(CLAIM, ARGV[10], function(first, rest, number, offset, flags)
   local own = lives and ownership_of(session, number)
   if not lives then
     return GONE
@@ -261,16 +275,14 @@ answer_each(CLAIM, ARGV[10], function(digest, number, offset, flags)
   elseif not own.newest then
     tried = SUPERSEDED
   else
-    if not own.head then
-      own.highest = tonumber(redis.call('HGET', PREFIX .. 'h', own.identity) or '-1')
-      own.head = struct.pack(CLAIMED_HEAD, CLAIMED, 0, 0, session, number, call)
-      own.head_alone = struct.pack(CLAIMED_HEAD, CLAIMED, 4, 0, session, number, call)
+    if not own.claimed then
+      prepare(number, own)
     end
     if offset > own.highest then
       own.highest = offset
       highest[own.identity] = offset
     end
-    tried = claim(digest, number, own, offset, flags >= 2)
+    tried = claim(first, rest, number, own, offset, flags >= 2)
   end
   return tried
 end)
@@ -285,18 +297,18 @@ end
 
 local function write_records()
   in_pieces('DEL', gone)
-  for _, digest in ipairs(dones) do
-    write_done(digest, records[digest])
+  for _, done in ipairs(dones) do
+    write_done(done[1], done[2], done[3])
   end
-  for _, digest in ipairs(freed) do
-    redis.call('SET', CLAIM_PREFIX .. digest, records[digest], 'PX', remember_ms)
+  for _, key in ipairs(freed) do
+    redis.call('SET', key, records[key], 'PX', remember_ms)
   end
   in_pieces('MSET', claimed)
 end
 
 local function write_doubts()
-  for at = 1, #doubts, 2 do
-    redis.call('ZADD', PREFIX .. 'x', doubts[at], doubts[at + 1])
+  for _, doubt in ipairs(doubts) do
+    redis.call('ZADD', PREFIX .. 'x', digits(now_ms), doubt)
   end
   if #doubts > 0 then
     redis.call('ZREMRANGEBYSCORE', PREFIX .. 'x', '-inf', digits(now_ms - remember_ms))
@@ -304,7 +316,7 @@ local function write_doubts()
   end
 end
 
-if #ARGV[10] > 0 and lives then
+if #claimed > 0 then
   redis.call('HSET', META, 'fence', digits(fence)) -- the write that may be refused for want of memory
 end
 if lives then

@@ -163,7 +163,7 @@ class MemoryStore:
                 return opened
             records.last_session = max(records.last_session + 1, now_ms)
             session = Session(records.last_session, token)
-            if instance is not None and previous in (None, records.instances.get(instance)):
+            if instance is not None and previous in (None, records.instances.get(instance, previous)):
                 records.workers.pop(records.instances.get(instance, 0), None)
                 records.instances[instance] = session.number
             records.workers[session.number] = _Worker(token, now_ms + self._lease_ms)
@@ -266,6 +266,8 @@ class MemoryStore:
             partition.frontier = (mark.offset, mark.leader_epoch)
 
     def _claim_all(self, worker: _Worker, exchange: Exchange, now_ms: int) -> list[ClaimAnswer]:
+        # A fence has to grow for a key, so one serves all the claims of an exchange.
+        self._records.last_fence = max(self._records.last_fence + 1, now_ms * 1000)
         answers: list[ClaimAnswer] = []
         for ask in exchange.claims:
             if ask.follows and answers and answers[-1].grant > Grant.DUPLICATE:
@@ -282,19 +284,16 @@ class MemoryStore:
             return ClaimAnswer(Grant.SUPERSEDED)
         partition.claimed_up_to = max(partition.claimed_up_to, ask.offset)
         record = self._record(ask.digest, now_ms)
-        fence = max(self._records.last_fence + 1, now_ms * 1000)
         answer, after = claims.claim(
             record,
             session=exchange.session.number,
             ownership=ask.ownership,
             call=exchange.call,
-            fence=fence,
+            fence=self._records.last_fence,
             alone=ask.alone,
             holder_lives=self._holder_lives(record, now_ms),
         )
         self._write(ask.digest, record, after, now_ms)
-        if answer.fence == fence:
-            self._records.last_fence = fence
         if answer.grant is Grant.RECLAIMED and isinstance(record, Claimed):
             earlier, newer = record.ownership, ask.ownership
             doubt = Doubt(ask.digest, *partition.where, ask.offset, answer.attempts, earlier, newer, now_ms, "takeover")

@@ -116,10 +116,10 @@ class RedisStore:
         """Whether this store object made the namespace, or made it anew after the server lost it."""
         return bool(self._run(_CHECK) == self._mark)
 
-    def open_session(self, token: int, instance: str | None = None) -> Session:
+    def open_session(self, token: int, instance: str | None = None, previous: int | None = None) -> Session:
         """Open a session; the same token again renews it if it lives, and answers the same."""
-        named = () if instance is None else (instance,)
-        return Session(int(self._run(_OPEN_SESSION, redis_wire.token_bytes(token), *named)), token)
+        before = "" if previous is None else str(previous)
+        return Session(int(self._run(_OPEN_SESSION, redis_wire.token_bytes(token), instance or "", before)), token)
 
     def close_session(self, session: Session) -> None:
         """End the session and with it its ownerships."""

@@ -216,9 +216,7 @@ def takeover_times_s(history: History) -> list[float]:
 
 
 def _work_waits(sent: Iterable[Sent], ran_ns: dict[str, int], partitions: set[int], at_ns: int) -> bool:
-    return any(
-        s.partition in partitions and s.time_ns <= at_ns and ran_ns.get(s.key, at_ns + 1) > at_ns for s in sent
-    )
+    return any(s.partition in partitions and s.time_ns <= at_ns and ran_ns.get(s.key, at_ns + 1) > at_ns for s in sent)
 
 
 def _moved_on(history: History, life: str, partitions: set[int], at_ns: int) -> bool:

@@ -93,6 +93,4 @@ class EventReader(_Reader):
 
     def read_new(self) -> list[Event]:
         """What was written since the last call."""
-        return [
-            Event(kind, life, int(number), int(time_ns)) for kind, life, number, time_ns in self._new_records()
-        ]
+        return [Event(kind, life, int(number), int(time_ns)) for kind, life, number, time_ns in self._new_records()]

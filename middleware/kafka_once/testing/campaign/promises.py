@@ -95,9 +95,7 @@ def _broken_once(history: History, verdict: Verdict, doubled: list[Rerun]) -> li
     _must_be_none(broken, "doubled and not in the list of what was in doubt", verdict.doubled_unreported)
     _must_be_none(broken, "repeats processed", verdict.repeats_processed)
     begun_again = checker.find_reruns(history.starts)
-    _must_be_none(
-        broken, "begun again and not in the list", len(_keys(checker.find_unreported(history, begun_again)))
-    )
+    _must_be_none(broken, "begun again and not in the list", len(_keys(checker.find_unreported(history, begun_again))))
     _must_be_none(
         broken,
         "begun again by a handler that was not told so (message.in_doubt)",

@@ -1,0 +1,30 @@
+"""The command `kafka-once`: one module per command.
+
+`target` says what a command looks at, `onlooker` looks at Kafka without joining the group, `endings` turns what went
+wrong into one sentence. `docs/cli.md` shows the commands as people see them.
+"""
+
+import typer
+
+from kafka_once.cli import check, in_doubt, run, stats
+
+__all__ = ["commands", "main"]
+
+commands = typer.Typer(
+    name="kafka-once",
+    help="Effectively-once processing of Kafka messages: run an app, check what it needs, see what it did.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show local variables: payloads, keys, passwords
+    rich_markup_mode=None,
+    context_settings={"terminal_width": 100, "help_option_names": ["-h", "--help"]},
+)
+commands.command("run")(run.run)
+commands.command("check")(check.check)
+commands.command("stats")(stats.stats)
+commands.command("in-doubt")(in_doubt.in_doubt)
+
+
+def main() -> None:
+    """The console script."""
+    commands()

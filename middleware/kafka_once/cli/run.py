@@ -1,0 +1,35 @@
+"""`kafka-once run`: consume until SIGTERM or Ctrl-C."""
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from kafka_once.cli.endings import one_sentence
+from kafka_once.cli.loading import ImportFailed, load_app
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def run(
+    app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, for example billing:app.")],
+    log_level: Annotated[str, typer.Option("--log-level", metavar="|".join(_LEVELS), help="What is logged.")] = "INFO",
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,  # noqa: FBT002
+) -> None:
+    """Run an app until SIGTERM or Ctrl-C; then drain, commit and leave the group.
+
+    Logs go to standard error. The exit code is 0 after a clean end and 1 after an error, which is told in one sentence.
+    """
+    if log_level.upper() not in _LEVELS:
+        raise typer.BadParameter(f"write one of {', '.join(_LEVELS)}", param_hint="--log-level")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    if traceback:
+        os.environ["KAFKA_ONCE_TRACEBACK"] = "1"  # App.run looks at it too
+    with one_sentence():
+        try:
+            loaded = load_app(app)
+        except ImportFailed as failed:
+            typer.echo(str(failed), err=True, nl=False)
+            raise typer.Exit(1) from None
+        loaded.run()

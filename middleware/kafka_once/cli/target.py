@@ -1,0 +1,125 @@
+"""What a command looks at: the app that `module:app` names, or a group and its store given by options."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kafka_once.cli.loading import load_app
+from kafka_once.core.semantics import Semantics
+from kafka_once.errors import ConfigurationError
+from kafka_once.intake import Routes
+from kafka_once.member import Adapters
+from kafka_once.ports import Namespace, Store
+from kafka_once.settings import Settings
+
+__all__ = ["AppName", "Cluster", "Group", "Json", "KafkaConfig", "Servers", "StoreUrl", "Target", "target_of"]
+
+AppName = Annotated[
+    str | None, typer.Argument(metavar="[MODULE:APP]", help="The app, for example billing:app. Or give the options.")
+]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka's addresses.")]
+Group = Annotated[str | None, typer.Option("--group", metavar="NAME", help="The consumer group.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", envvar="KAFKA_ONCE_STORE", help="The Redis that holds the claims."),
+]
+KafkaConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka-config", metavar="FILE", help="librdkafka's settings, one name=value a line: security and passwords."
+    ),
+]
+Cluster = Annotated[
+    str | None, typer.Option("--cluster", metavar="NAME", help="The app's `cluster` setting, if it has one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A group of consumers: how it is set, what it reads, what holds its claims.
+
+    Attributes:
+        settings: checked.
+        routes: the app's handlers and their keys; None if the target was given by options.
+        adapters: how the store is made.
+    """
+
+    settings: Settings
+    routes: Routes | None = None
+    adapters: Adapters = field(default_factory=Adapters)
+
+    def topics(self) -> list[str]:
+        """What the app's handlers read; patterns begin with ^. Empty if it is not known."""
+        return [] if self.routes is None else self.routes.topics()
+
+    def namespace(self, cluster_id: str) -> Namespace:
+        """What the app's records in the store belong to."""
+        return Namespace(self.settings.cluster or cluster_id, self.settings.group)
+
+    def open_store(self, cluster_id: str) -> Store:
+        """The store, unchecked.
+
+        Raises:
+            ConfigurationError: the target has none.
+        """
+        if self.settings.store is None:
+            remedy = "there are no claims to look at: name the store that the app uses"
+            raise ConfigurationError("store", None, remedy)
+        return self.adapters.store(self.settings, self.namespace(cluster_id))
+
+
+def target_of(
+    app_name: str | None,
+    *,
+    servers: str | None,
+    group: str | None,
+    store: str | None,
+    kafka_config: Path | None = None,
+    cluster: str | None = None,
+) -> Target:
+    """The target that was named on the command line.
+
+    Raises:
+        ConfigurationError: neither an app nor its options, or both; or they are wrong.
+        ImportFailed: the app's module raised.
+    """
+    if app_name is None:
+        return Target(_settings(servers, group, store, kafka_config, cluster))
+    for option, value in (("bootstrap-servers", servers), ("group", group), ("cluster", cluster)):
+        if value is not None:
+            raise ConfigurationError(f"--{option}", value, f"the app {app_name} says it already; leave it out")
+    app = load_app(app_name)
+    return Target(app.settings, Routes(app._routes), app._adapters)  # noqa: SLF001  (the command line is a part of it)
+
+
+def _settings(
+    servers: str | None, group: str | None, store: str | None, kafka_config: Path | None, cluster: str | None
+) -> Settings:
+    if servers is None or group is None:
+        missing = "--group" if servers else "--bootstrap-servers"
+        raise ConfigurationError(missing, None, "name an app (module:app), or give --bootstrap-servers and --group")
+    given: dict[str, Any] = {"bootstrap_servers": servers, "group": group, "store": store, "cluster": cluster or ""}
+    if store is None:
+        given["semantics"] = Semantics.AT_LEAST_ONCE  # the only one that needs no store
+    if kafka_config is not None:
+        given["kafka"] = _read(kafka_config)
+    return Settings(**given)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("--kafka-config", str(file), f"it cannot be read ({type(error).__name__})") from None
+    settings = {}
+    for number, line in enumerate(lines, start=1):
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:  # the line is not shown: it may be a password
+            raise ConfigurationError("--kafka-config", str(file), f"line {number} is not of the form name=value")
+        settings[name.strip()] = value.strip()
+    return settings

@@ -1,0 +1,117 @@
+"""Starts the group's processes, kills them, and starts them again at once, as a supervisor would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kafka_once.testing.campaign.history import Exit, Kill
+from kafka_once.testing.campaign.worker import WorkerSpec
+
+__all__ = ["Workers"]
+
+_MOST_EXITS = 20
+_STOP_S = 30
+
+
+class _Slot:
+    """One worker, over all its lives."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lives = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def life(self) -> str:
+        return f"{self.name}.{self.lives - 1}"
+
+
+class Workers:
+    """The processes of a group. Leaving its `with` block kills what still runs.
+
+    Args:
+        count: how many.
+        program: the module that runs as one.
+        folder: for their logs.
+        spec_of: what a life is told, given the worker's name and the life's.
+    """
+
+    def __init__(self, count: int, program: str, folder: Path, spec_of: Callable[[str, str], WorkerSpec]) -> None:
+        self.kills: list[Kill] = []
+        self.exits: list[Exit] = []
+        self._program = program
+        self._folder = folder
+        self._spec_of = spec_of
+        self._slots = [_Slot(f"worker-{number}") for number in range(count)]
+
+    def __enter__(self) -> Workers:
+        for slot in self._slots:
+            self._start(slot)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for slot in self._slots:
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.kill()
+                slot.process.wait()
+
+    def lives(self) -> list[str]:
+        """The life that each worker is in now."""
+        return [slot.life for slot in self._slots]
+
+    def kill(self, number: int) -> Kill:
+        """SIGKILL to the process of this worker, which is started again at once."""
+        slot = self._slots[number]
+        assert slot.process is not None
+        kill = Kill(slot.life, time.monotonic_ns())
+        os.kill(slot.process.pid, signal.SIGKILL)
+        slot.process.wait()
+        self.kills.append(kill)
+        self._start(slot)
+        return kill
+
+    def supervise(self) -> None:
+        """Start again what ended by itself, and keep it in mind. RuntimeError if that happens all the time."""
+        for slot in self._slots:
+            code = None if slot.process is None else slot.process.poll()
+            if code is not None:
+                self.exits.append(Exit(slot.life, code, asked=False))
+                self._start(slot)
+        if len(self.exits) > _MOST_EXITS:
+            raise RuntimeError(f"workers end by themselves, {len(self.exits)} times so far; see {self._folder}")
+
+    def stop(self) -> None:
+        """SIGTERM to all; return when they have ended. One that does not in time is killed and has that code."""
+        running = [slot for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+        for slot in running:
+            assert slot.process is not None
+            slot.process.terminate()
+        deadline = time.monotonic() + _STOP_S
+        for slot in running:
+            assert slot.process is not None
+            try:
+                code = slot.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                slot.process.kill()
+                code = slot.process.wait()
+            self.exits.append(Exit(slot.life, code, asked=True))
+
+    def _start(self, slot: _Slot) -> None:
+        slot.lives += 1
+        spec = self._spec_of(slot.name, slot.life)
+        with (self._folder / f"{slot.name}.log").open("ab") as log:
+            log.write(f"--- {slot.life}\n".encode())
+            log.flush()
+            slot.process = subprocess.Popen(
+                [sys.executable, "-m", self._program, spec.to_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the campaign, which kills them itself
+            )
