@@ -19,7 +19,9 @@ ACCOUNTS = [f"account-{number}" for number in range(100)]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.payments.produce", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="different payments (default 1000)")
-    parser.add_argument("--repeats", type=int, default=200, help="how many are sent again with the same id (default 200)")
+    parser.add_argument(
+        "--repeats", type=int, default=200, help="how many are sent again with the same id (default 200)"
+    )
     options = parser.parse_args()
 
     create_topic()

@@ -84,6 +84,7 @@ class Runner:
         self._running: set[Group] = set()
         self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
         self._report_due_s = 0.0
+        self._drain_until_s: float | None = None  # one deadline for all that the end of the process waits for
 
     # ----------------------------------------------------------------------------------------------- from other threads
 
@@ -118,15 +119,14 @@ class Runner:
             raise self._engine.error
 
     def _loop(self) -> None:
-        deadline_s: float | None = None
         while True:
             self._turn()
             if not self._engine.stopping:
                 continue
-            if deadline_s is None:
+            if self._drain_until_s is None:
                 self._executor.withdraw(None)
-                deadline_s = self._clock_s() + self._settings.drain_s
-            if self._engine.drained() or self._clock_s() >= deadline_s:
+                self._drain_until_s = self._clock_s() + self._settings.drain_s
+            if self._engine.drained() or self._clock_s() >= self._drain_until_s:
                 return
 
     def _turn(self) -> None:
@@ -261,7 +261,7 @@ class Runner:
         self._tick()
         self._engine.on_revoked(partitions)
         self._executor.withdraw(partitions)
-        deadline_s = self._clock_s() + self._settings.drain_s
+        deadline_s = self._drain_until_s or self._clock_s() + self._settings.drain_s
         while not self._engine.drained(partitions) and self._clock_s() < deadline_s:
             self._turn_without_poll()
         self._commit_last()
@@ -311,7 +311,7 @@ class Runner:
     def _close(self) -> None:
         """Leave everything in order as far as it goes; the first error is the one that is reported."""
         self._executor.close()
-        for step in (self._commit_last, self._say_goodbye, self._close_broker):
+        for step in (self._commit_last, self._close_broker, self._say_goodbye):
             try:
                 step()
             except Exception as error:  # noqa: BLE001  (one part that fails must not keep the others open)

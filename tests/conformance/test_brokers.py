@@ -104,14 +104,15 @@ class TestKafkaBroker(BrokerConformance):
         return KafkaWorld(kafka, PROTOCOLS[request.param], MemoryWorld.abilities)
 
 
+@pytest.fixture(scope="module")
+def mock_kafka() -> Iterator[KafkaServer]:
+    with or_skip(lambda: start_kafka("mock")) as server:
+        yield server
+
+
 class TestKafkaBrokerOnTheMockCluster(BrokerConformance):
     """The mock has no transactions, makes missing topics, and needs 5 s for a rebalance of a classic group."""
 
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[KafkaServer]:
-        with or_skip(lambda: start_kafka("mock")) as server:
-            yield server
-
     @pytest.fixture
-    def world(self, server: KafkaServer) -> KafkaWorld:
-        return KafkaWorld(server, PROTOCOLS["consumer"], frozenset({"records"}))
+    def world(self, mock_kafka: KafkaServer) -> KafkaWorld:
+        return KafkaWorld(mock_kafka, PROTOCOLS["consumer"], frozenset({"records"}))

@@ -7,32 +7,27 @@ from contextlib import contextmanager
 
 import typer
 
+from kafka_once.cli.loading import ImportFailed
 from kafka_once.errors import KafkaOnceError
 
-__all__ = ["one_sentence", "say_and_exit", "traceback_wanted"]
-
-_TRACEBACK = "KAFKA_ONCE_TRACEBACK"
-
-
-def traceback_wanted() -> bool:
-    """Whether the environment asks for tracebacks."""
-    return bool(os.environ.get(_TRACEBACK))
+__all__ = ["one_sentence"]
 
 
 @contextmanager
-def one_sentence(*, traceback: bool = False) -> Iterator[None]:
-    """A `KafkaOnceError` inside ends the process with its sentence; anything else is a bug and keeps its traceback."""
-    # With no handler at all Python prints warnings by itself, among them librdkafka's about every failed connection.
+def one_sentence() -> Iterator[None]:
+    """A `KafkaOnceError` inside ends the process with its sentence; anything else is a bug and keeps its traceback.
+
+    With KAFKA_ONCE_TRACEBACK in the environment the error keeps it too.
+    """
+    # Without any handler Python prints warnings by itself, among them librdkafka's about each failed connection.
     logging.getLogger("kafka_once").addHandler(logging.NullHandler())
     try:
         yield
+    except ImportFailed as failed:
+        typer.echo(str(failed), err=True, nl=False)
+        raise typer.Exit(1) from None
     except KafkaOnceError as error:
-        if traceback or traceback_wanted():
+        if os.environ.get("KAFKA_ONCE_TRACEBACK"):
             raise
-        say_and_exit(str(error))
-
-
-def say_and_exit(sentence: str) -> None:
-    """Exit code 1."""
-    typer.echo(f"kafka-once: {sentence}", err=True)
-    raise typer.Exit(1) from None
+        typer.echo(f"kafka-once: {error}", err=True)
+        raise typer.Exit(1) from None

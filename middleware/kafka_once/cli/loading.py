@@ -12,7 +12,7 @@ from kafka_once.errors import ConfigurationError, KafkaOnceError
 __all__ = ["ImportFailed", "load_app"]
 
 
-class ImportFailed(Exception):  # noqa: N818  (it carries the user's own error)
+class ImportFailed(Exception):
     """The user's module raised. The text is its traceback, as Python would print it, without our part."""
 
 
@@ -26,7 +26,9 @@ def load_app(name: str) -> App:
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise ConfigurationError("app", name, "write module:app, for example billing:app for `app = App(…)` in billing.py")
+        raise ConfigurationError(
+            "app", name, "write module:app, for example billing:app for `app = App(…)` in billing.py"
+        )
     module = _import(name, module_name)
     try:
         app = getattr(module, attribute)
@@ -52,7 +54,7 @@ def _import(name: str, module_name: str) -> ModuleType:
             raise _failed(error) from None  # the module is there; one that it imports is not
         remedy = f"there is no module {error.name!r} here: call kafka-once in the folder that holds it, or install it"
         raise ConfigurationError("app", name, remedy) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (the user's module: whatever it raised is shown as it is)
         raise _failed(error) from None
 
 

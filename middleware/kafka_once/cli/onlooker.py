@@ -3,10 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import Message as ClientMessage
 from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers.kafka_client import Client
@@ -113,7 +112,7 @@ class _Nobody:
     """Is told of no rebalance: there are none without a subscription."""
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
-        raise AssertionError("an onlooker has no assignment of a group")
+        raise AssertionError(f"an onlooker was given {partitions}")
 
     revoked = lost = assigned
 
@@ -126,7 +125,7 @@ def _committed(answer: ClientPartition) -> Committed | None:
     return None if answer.offset < 0 else Committed(answer.offset, answer.leader_epoch, answer.metadata or "")
 
 
-def _message(partition: TopicPartition, record: ClientMessage) -> Message:
+def _message(partition: TopicPartition, record: Any) -> Message:
     return Message(
         partition.topic,
         partition.partition,

@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from kafka_once.cli.endings import one_sentence
-from kafka_once.cli.loading import ImportFailed, load_app
+from kafka_once.cli.loading import load_app
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def run(
     app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, for example billing:app.")],
+    *,
     log_level: Annotated[str, typer.Option("--log-level", metavar="|".join(_LEVELS), help="What is logged.")] = "INFO",
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,  # noqa: FBT002
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run an app until SIGTERM or Ctrl-C; then drain, commit and leave the group.
 
@@ -27,9 +28,4 @@ def run(
     if traceback:
         os.environ["KAFKA_ONCE_TRACEBACK"] = "1"  # App.run looks at it too
     with one_sentence():
-        try:
-            loaded = load_app(app)
-        except ImportFailed as failed:
-            typer.echo(str(failed), err=True, nl=False)
-            raise typer.Exit(1) from None
-        loaded.run()
+        load_app(app).run()

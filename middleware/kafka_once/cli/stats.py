@@ -4,33 +4,32 @@ import json
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kafka_once.cli.endings import one_sentence
 from kafka_once.cli.onlooker import Onlooker, looking_at
+from kafka_once.cli.printing import wide_console
 from kafka_once.cli.target import AppName, Cluster, Group, Json, KafkaConfig, Servers, StoreUrl, Target, target_of
 from kafka_once.message import TopicPartition
-from kafka_once.ports import Survey
+from kafka_once.ports import Committed, Survey
 
 
 def stats(
     app: AppName = None,
+    *,
     servers: Servers = None,
     group: Group = None,
     store: StoreUrl = None,
     kafka_config: KafkaConfig = None,
     cluster: Cluster = None,
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Show a group's sessions, claims, done keys, counters, and the lag of each partition.
 
     The counters are the sums of all sessions, as each last reported them: once a minute and at its end.
     """
     with one_sentence():
-        target = target_of(
-            app, servers=servers, group=group, store=store, kafka_config=kafka_config, cluster=cluster
-        )
+        target = target_of(app, servers=servers, group=group, store=store, kafka_config=kafka_config, cluster=cluster)
         with looking_at(target.settings) as kafka:
             shown = _look(target, kafka)
     if as_json:
@@ -66,7 +65,7 @@ def _partitions(target: Target, kafka: Onlooker, survey: Survey) -> list[dict[st
 
 
 def _partition(
-    kafka: Onlooker, partition: TopicPartition, frontier: int | None, committed: Any
+    kafka: Onlooker, partition: TopicPartition, frontier: int | None, committed: Committed | None
 ) -> dict[str, Any]:
     first, end = kafka.ends(partition)
     at = None if committed is None else committed.offset
@@ -81,7 +80,7 @@ def _partition(
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = wide_console()
     console.print(f"group {shown['group']}, cluster {shown['cluster'] or '(not told)'}", markup=False)
     table = Table(box=None, show_header=False)
     table.add_column(justify="right")

@@ -17,7 +17,7 @@ from kafka_once.settings import Settings
 __all__ = ["AppName", "Cluster", "Group", "Json", "KafkaConfig", "Servers", "StoreUrl", "Target", "target_of"]
 
 AppName = Annotated[
-    str | None, typer.Argument(metavar="[MODULE:APP]", help="The app, for example billing:app. Or give the options.")
+    str | None, typer.Argument(metavar="MODULE:APP", help="The app, for example billing:app. Or give the options.")
 ]
 Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka's addresses.")]
 Group = Annotated[str | None, typer.Option("--group", metavar="NAME", help="The consumer group.")]
@@ -92,7 +92,7 @@ def target_of(
         if value is not None:
             raise ConfigurationError(f"--{option}", value, f"the app {app_name} says it already; leave it out")
     app = load_app(app_name)
-    return Target(app.settings, Routes(app._routes), app._adapters)  # noqa: SLF001  (the command line is a part of it)
+    return Target(app.settings, Routes(app._routes), app._adapters)
 
 
 def _settings(

@@ -18,6 +18,8 @@ local SHORT_SESSION = 2048 -- a value is this times its kind (0 completed, 1 dea
 local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 64, 96, 4
 local SLACK_MS = 60000 -- buckets outlive their window's time in sight, so that no clock of a replica cuts it short
 
+local redis_call, string_byte = redis.call, string.byte -- locals, because every lookup of a name counts here
+
 local function window_end(window)
   return window.ended > 0 and window.ended or window.opened + window.remember
 end
@@ -33,10 +35,15 @@ local function window_of(number, buckets, made, count, opened, ended, remember)
   }
 end
 
-local windows = {}
+local windows = {} -- newest first
+local searched = {} -- those of them that may hold a done key
 local stored_windows = redis.call('HGET', META, 'windows') or ''
 for at = 1, #stored_windows, WINDOW_SIZE do
-  windows[#windows + 1] = window_of(struct.unpack(WINDOW, stored_windows, at))
+  local window = window_of(struct.unpack(WINDOW, stored_windows, at))
+  windows[#windows + 1] = window
+  if window.count > 0 and in_sight(window) then
+    searched[#searched + 1] = window
+  end
 end
 
 -- To write a number costs more than all the rest of a name, so each is written once in a call.
@@ -47,46 +54,40 @@ local texts = setmetatable({}, {
   end,
 })
 
--- Named by the digest's first byte, and the place among the buckets of that first byte.
+-- A digest is handed over as its first byte and the rest, both as strings. The bucket is named by the first byte, and
+-- by its place among the buckets of that first byte.
 local function bucket_of(window, first, rest)
-  local second, third = string.byte(rest, 1, 2)
+  local second, third = string_byte(rest, 1, 2)
   local place = (second * 256 + third) * window.buckets / 16777216
-  return window.prefix .. texts[first] .. '.' .. texts[place - place % 1]
+  return window.prefix .. first .. texts[place - place % 1]
 end
 
--- A digest is handed over as its first byte and the rest. Answers the value, false if there is none.
+-- Answers the value, false if there is none.
 local function done_value(first, rest)
-  for _, window in ipairs(windows) do
-    if window.count > 0 and in_sight(window) then
-      local value = redis.call('HGET', bucket_of(window, first, rest), rest)
-      if value then
-        local number = tonumber(value)
-        if not number or number < 0 or number >= 2 * SHORT_SESSION then
-          refuse('a done key in the bucket ' .. bucket_of(window, first, rest) .. ' is of an unknown kind: a newer '
-            .. 'kafka-once or another program wrote it; use that version, or another database')
-        end
-        return number
+  for at = 1, #searched do
+    local value = redis_call('HGET', bucket_of(searched[at], first, rest), rest)
+    if value then
+      local number = tonumber(value)
+      if not number or number < 0 or number >= 2 * SHORT_SESSION then
+        refuse('a done key of the namespace at ' .. META .. ' is of an unknown kind: a newer kafka-once or another '
+          .. 'program wrote it; use that version, or another database')
       end
+      return number
     end
   end
   return false
 end
 
--- The window to write into; a new one if the last is over, full, or promises less than this caller does.
-local function current_window()
-  local last = windows[1]
-  local full = last and last.count >= FULL * last.buckets
-  if last and last.ended == 0 and now_ms < window_end(last) and not full and last.remember >= remember_ms then
-    return last
-  end
-  local buckets = FIRST_BUCKETS
+-- A new window follows when the last is over, full, or promises less than this caller does.
+local function new_window()
+  local last, buckets, number = windows[1], FIRST_BUCKETS, 1
   if last then
-    last.ended = math.min(now_ms, window_end(last))
+    local full = last.count >= FULL * last.buckets
     local wanted = full and last.buckets * GROWTH or last.count / AVERAGE
-    buckets = math.max(FIRST_BUCKETS, math.ceil(wanted / 256) * 256)
+    buckets, number = math.max(FIRST_BUCKETS, math.ceil(wanted / 256) * 256), last.number + 1
+    last.ended = math.min(now_ms, window_end(last))
   end
-  table.insert(windows, 1, window_of(last and last.number + 1 or 1, buckets, 0, 0, now_ms, 0, remember_ms))
-  return windows[1]
+  table.insert(windows, 1, window_of(number, buckets, 0, 0, now_ms, 0, remember_ms))
 end
 
 local function packed_windows()
@@ -100,12 +101,20 @@ local function packed_windows()
   return table.concat(packed)
 end
 
+local written = windows[1]
+if written and (now_ms >= window_end(written) or written.remember < remember_ms) then
+  written = nil
+end
+
 local function write_done(first, rest, value)
-  local window = current_window()
-  local bucket = bucket_of(window, first, rest)
-  window.count = window.count + redis.call('HSET', bucket, rest, texts[value])
-  if window.made < window.buckets and redis.call('HLEN', bucket) == 1 then
-    redis.call('PEXPIREAT', bucket, window.expires)
-    window.made = window.made + 1
+  if not written or written.count >= FULL * written.buckets then
+    new_window()
+    written = windows[1]
+  end
+  local bucket = bucket_of(written, first, rest)
+  written.count = written.count + redis_call('HSET', bucket, rest, texts[value])
+  if written.made < written.buckets and redis_call('HLEN', bucket) == 1 then
+    redis_call('PEXPIREAT', bucket, written.expires)
+    written.made = written.made + 1
   end
 end

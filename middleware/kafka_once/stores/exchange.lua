@@ -31,7 +31,7 @@
 --                          h hash, identity -> highest offset that a claim was asked for
 --                          x sorted set of what was in doubt, by time; see list_doubt
 
-local COMPLETE, RELEASE, FRONTIER, CLAIM = '<Bc15I8B', '<Bc15I8I8BI8i8', '<I8i8i4', '<Bc15I8i8B'
+local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c1c15I8B', '<c1c15I8I8BI8i8', '<I8i8i4', '<c1c15I8i8B'
 local CLAIMED, CLAIMED_RECORD, CLAIMED_HEAD = 17, '<BBI4I8I8I8I8', '<BBI4I8I8I8'
 local FREED, FREED_RECORD = 18, '<BBI4'
 local MAX_DOUBTS = 100000
@@ -64,20 +64,13 @@ local gone, dones, freed, claimed, doubts = {}, {}, {}, {}, {}
 
 -- A digest is handed over as its first byte and the rest, which is how done keys are named: to make a string costs more
 -- here than anything else that is done with it. For the same reason the key comes with the record.
-local first_bytes = setmetatable({}, {
-  __index = function(known, first)
-    known[first] = CLAIM_PREFIX .. string.char(first)
-    return known[first]
-  end,
-})
-
 local function record_of(first, rest)
-  local key = first_bytes[first] .. rest
+  local key = CLAIM_PREFIX .. first .. rest
   local record = records[key]
   if record == nil then
-    record = redis.call('GET', key)
+    record = redis_call('GET', key)
     if record then
-      local kind = string.byte(record)
+      local kind = string_byte(record)
       if kind ~= CLAIMED and kind ~= FREED then
         refuse('a claim of the namespace at ' .. META .. ' is of the unknown kind ' .. tostring(kind) .. ': a newer '
           .. 'kafka-once or another program wrote it; use that version, or another database')
@@ -117,7 +110,7 @@ local function list_doubt(first, rest, own, offset, attempts, earlier, newer, re
   if own then
     partition, topic = own.partition, own.topic
   end
-  doubts[#doubts + 1] = struct.pack('<I8Bc15i4i8I4I8I8B', its_fence, first, rest, partition, offset, attempts, earlier,
+  doubts[#doubts + 1] = struct.pack('<I8c1c15i4i8I4I8I8B', its_fence, first, rest, partition, offset, attempts, earlier,
     newer, reason) .. topic
 end
 
@@ -130,7 +123,7 @@ local function complete(first, rest, holder, dead_lettered)
     return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED
   end
   if record then
-    if string.byte(record) == CLAIMED then
+    if string_byte(record) == CLAIMED then
       if struct.unpack('<I8', record, 7) ~= holder then
         return FENCED
       end
@@ -139,13 +132,14 @@ local function complete(first, rest, holder, dead_lettered)
     gone[#gone + 1] = key
   end
   records[key] = done
-  dones[#dones + 1] = { first, rest, done }
+  local last = #dones
+  dones[last + 1], dones[last + 2], dones[last + 3] = first, rest, done
   return record and APPLIED or FORGOTTEN
 end
 
 local function release(first, rest, holder, holder_call, flags, number, offset)
   local record, key = record_of(first, rest)
-  if type(record) ~= 'string' or string.byte(record) ~= CLAIMED then
+  if type(record) ~= 'string' or string_byte(record) ~= CLAIMED then
     return NOT_HELD
   end
   local _, bits, attempts, its_session, _, its_call, its_fence = struct.unpack(CLAIMED_RECORD, record)
@@ -178,7 +172,7 @@ end
 -- A claim of a key that somebody has, or had: it may inherit attempts, doubt and suspicion.
 local function claim_with_past(record, key, first, rest, number, own, offset, alone)
   local kind, bits, attempts, holder, its_ownership, its_call, its_fence = struct.unpack(
-    string.byte(record) == FREED and FREED_RECORD or CLAIMED_RECORD, record)
+    string_byte(record) == FREED and FREED_RECORD or CLAIMED_RECORD, record)
   local answer, kept = ACQUIRED, bits % 4
   if kind == FREED then
     in_flight = in_flight + 1
@@ -217,9 +211,10 @@ end
 local answers = { lives and '\1' or '\0' }
 
 local function answer_each(format, packed, verb)
-  local size = struct.size(format)
+  local unpack_struct, size, last = struct.unpack, struct.size(format), #answers
   for at = 1, #packed, size do
-    answers[#answers + 1] = verb(struct.unpack(format, packed, at))
+    last = last + 1
+    answers[last] = verb(unpack_struct(format, packed, at))
   end
 end
 
@@ -264,11 +259,14 @@ local function prepare(number, own)
 end
 
 local tried = DUPLICATE
+local own_number, own
 answer_each(CLAIM, ARGV[10], function(first, rest, number, offset, flags)
-  local own = lives and ownership_of(session, number)
+  if number ~= own_number then
+    own_number, own = number, lives and ownership_of(session, number)
+  end
   if not lives then
     return GONE
-  elseif flags % 2 == 1 and string.byte(tried) > 2 then
+  elseif flags % 2 == 1 and string_byte(tried) > 2 then
     tried = SKIPPED
   elseif not own then
     tried = GONE
@@ -297,8 +295,8 @@ end
 
 local function write_records()
   in_pieces('DEL', gone)
-  for _, done in ipairs(dones) do
-    write_done(done[1], done[2], done[3])
+  for at = 1, #dones, 3 do
+    write_done(dones[at], dones[at + 1], dones[at + 2])
   end
   for _, key in ipairs(freed) do
     redis.call('SET', key, records[key], 'PX', remember_ms)

@@ -21,7 +21,7 @@ from kafka_once.member import open_store
 from kafka_once.ports import Namespace
 from kafka_once.settings import Settings
 from kafka_once.testing.campaign.checker import was_at_work
-from kafka_once.testing.campaign.history import Entry, Event, History, Reported
+from kafka_once.testing.campaign.history import Event, History, Reported
 from kafka_once.testing.campaign.ledger import EventReader, LedgerReader
 from kafka_once.testing.campaign.payments import Sender, plan_payments
 from kafka_once.testing.campaign.worker import WorkerSpec
@@ -33,7 +33,8 @@ WORKER = "kafka_once.testing.campaign.worker"
 
 _JOIN_S = 60.0  # until every worker has partitions, at the start
 _SETTLE_S = 30.0  # after the last kill
-_KILL_PATIENCE_S = 30.0  # per kill, until its victim is at work
+_KILLING_S, _KILLING_EACH_S = 60.0, 15.0  # all kills together take at most a minute, and this much for each
+_KILL_PATIENCE_S = 30.0  # until one victim is at work
 _LULL_S = 1.5  # nobody works: send more
 _LATER_MS = 8.0  # a victim is killed at most that long after it was seen to write
 _LOOK_S = 0.0005
@@ -142,7 +143,7 @@ class Campaign:
             self._offsets.close()
         return history
 
-    # -------------------------------------------------------------------------------------------------------- the course
+    # ------------------------------------------------------------------------------------------------------ the course
 
     def _await_assignment(self) -> None:
         def all_joined() -> bool:
@@ -152,9 +153,9 @@ class Campaign:
             raise RuntimeError(f"not all workers had partitions after {_JOIN_S:.0f} s; see their logs")
 
     def _kill_all(self) -> None:
-        counted, tries = 0, 0
-        while counted < self.plan.kills and tries < 2 * self.plan.kills:
-            tries += 1
+        counted = 0
+        deadline_s = time.monotonic() + _KILLING_S + self.plan.kills * _KILLING_EACH_S
+        while counted < self.plan.kills and time.monotonic() < deadline_s:
             counted += self._kill_one()
 
     def _kill_one(self) -> bool:
@@ -165,10 +166,9 @@ class Campaign:
         if not self._await_work(victim):
             return False
         time.sleep(later_s)
-        life = self._workers.lives()[victim]
         kill = self._workers.kill(victim)
         self._look()
-        return was_at_work(kill, self._last_run_ns.get(life))
+        return kill is not None and was_at_work(kill, self._last_run_ns.get(kill.life))
 
     def _await_work(self, victim: int) -> bool:
         """Wait until the victim writes to the ledger. While nobody does, there may be nothing to do: send more."""
@@ -205,7 +205,7 @@ class Campaign:
         self._wait(all_committed, deadline_s - time.monotonic())
         self.history.committed = self._offsets.committed()
 
-    # ---------------------------------------------------------------------------------------------------------- watching
+    # -------------------------------------------------------------------------------------------------------- watching
 
     def _wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s
@@ -273,7 +273,7 @@ class _Offsets:
     """Reads the group's committed offsets from outside; never a member."""
 
     def __init__(self, plan: Plan) -> None:
-        self._consumer = Consumer({"bootstrap.servers": plan.bootstrap, "group.id": plan.group, "log_level": 3})
+        self._consumer = Consumer({"bootstrap.servers": plan.bootstrap, "group.id": plan.group, "log_level": 2})
         self._partitions = [TopicPartition(plan.topic, partition) for partition in range(plan.partitions)]
 
     def committed(self) -> dict[int, int]:

@@ -65,7 +65,7 @@ class KillReport(NamedTuple):
         return self.idle_ms is not None and self.idle_ms <= AT_WORK_MS
 
 
-# ------------------------------------------------------------------------------------------------------- what is missing
+# ---------------------------------------------------------------------------------------------------- what is missing
 
 
 def find_lost(history: History) -> list[str]:
@@ -90,7 +90,7 @@ def _not_settled(history: History) -> Iterable[Sent]:
     return (sent for sent in history.sent if sent.offset >= committed.get(sent.partition, 0))
 
 
-# --------------------------------------------------------------------------------------------------------- what ran again
+# ----------------------------------------------------------------------------------------------------- what ran again
 
 
 def find_reruns(entries: Iterable[Entry]) -> list[Rerun]:
@@ -121,7 +121,7 @@ def _reported_keys(history: History) -> list[str]:
     return [keys[reported.partition, reported.offset] for reported in history.reported]
 
 
-# -------------------------------------------------------------------------------------------------------- what kills did
+# ----------------------------------------------------------------------------------------------------- what kills did
 
 
 def was_at_work(kill: Kill, last_run_ns: int | None) -> bool:
@@ -183,7 +183,7 @@ def _places(entries: Iterable[Entry]) -> Counter[tuple[int, int]]:
     return Counter((entry.partition, entry.offset) for entry in entries)
 
 
-# --------------------------------------------------------------------------------------------------------------- takeover
+# ----------------------------------------------------------------------------------------------------------- takeover
 
 
 def takeover_times_s(history: History) -> list[float]:

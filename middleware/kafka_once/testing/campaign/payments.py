@@ -53,7 +53,7 @@ class Sender:
         self._topic = topic
         self._failed: list[KafkaError] = []
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 3}
+            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 2}
         )
 
     def send(self, payments: Sequence[Payment]) -> None:

@@ -84,9 +84,11 @@ def _broken_everywhere(history: History, verdict: Verdict) -> list[str]:
             broken.append(f"{exit_.life} ended by itself, with exit code {exit_.code}")
         elif exit_.code != 0:
             broken.append(f"{exit_.life} did not end cleanly after SIGTERM: exit code {exit_.code}")
-    for event in history.events:
-        if event.kind == "unaccounted" and event.number:
-            broken.append(f"{event.life} ended cleanly with {event.number} deliveries without an outcome")
+    broken += [
+        f"{event.life} ended cleanly with {event.number} deliveries without an outcome"
+        for event in history.events
+        if event.kind == "unaccounted" and event.number
+    ]
     return broken
 
 

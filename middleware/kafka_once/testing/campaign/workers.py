@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from kafka_once.testing.campaign.history import Exit, Kill
 from kafka_once.testing.campaign.worker import WorkerSpec
@@ -50,7 +51,7 @@ class Workers:
         self._spec_of = spec_of
         self._slots = [_Slot(f"worker-{number}") for number in range(count)]
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         for slot in self._slots:
             self._start(slot)
         return self
@@ -65,15 +66,18 @@ class Workers:
         """The life that each worker is in now."""
         return [slot.life for slot in self._slots]
 
-    def kill(self, number: int) -> Kill:
-        """SIGKILL to the process of this worker, which is started again at once."""
+    def kill(self, number: int) -> Kill | None:
+        """SIGKILL to the process of this worker, which is started again at once. None if it had ended by itself."""
         slot = self._slots[number]
         assert slot.process is not None
         kill = Kill(slot.life, time.monotonic_ns())
-        os.kill(slot.process.pid, signal.SIGKILL)
-        slot.process.wait()
-        self.kills.append(kill)
+        os.kill(slot.process.pid, signal.SIGKILL)  # not Popen's: that one looks first whether it has ended
+        code = slot.process.wait()
         self._start(slot)
+        if code != -signal.SIGKILL:
+            self.exits.append(Exit(kill.life, code, asked=False))
+            return None
+        self.kills.append(kill)
         return kill
 
     def supervise(self) -> None:
@@ -101,6 +105,7 @@ class Workers:
                 slot.process.kill()
                 code = slot.process.wait()
             self.exits.append(Exit(slot.life, code, asked=True))
+            slot.process = None  # not to be supervised any more
 
     def _start(self, slot: _Slot) -> None:
         slot.lives += 1
