@@ -39,6 +39,8 @@ __all__ = ["Runner", "RunnerSettings"]
 log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
+_ENOUGH = 2_000  # unfinished messages: more are fetched at leisure
+_POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
 _BUSY_S = 0.005  # a wait for the inbox while something is in flight; new messages wait for it
 _GROUP_S = 0.002  # the same while a group of several runs: its completions leave at most that late
@@ -84,6 +86,7 @@ class Runner:
         self._running: set[Group] = set()
         self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
         self._report_due_s = 0.0
+        self._poll_due_s = 0.0
         self._drain_until_s: float | None = None  # one deadline for all that the end of the process waits for
 
     # ----------------------------------------------------------------------------------------------- from other threads
@@ -134,13 +137,24 @@ class Runner:
         self._take_inbox()
         self._perform(self._engine.decide(), inside_callback=False)
         busy = bool(self._running) or self._engine.unfinished > 0
-        messages = self._poll(0.0 if busy or not self._inbox.empty() else self._idle_s())
+        messages = self._receive(busy=busy)
         if self._fresh:
             self._read_committed()
         if messages:
             self._deliver(messages)
         elif busy:
             self._wait(_GROUP_S if any(len(group.deliveries) > 1 for group in self._running) else _BUSY_S)
+
+    def _receive(self, *, busy: bool) -> list[Message]:
+        """Poll; but while something is in flight only now and then, for each call into the client costs a turn of the
+        interpreter's lock, which handlers and the store's thread wait for."""
+        now_s = self._clock_s()
+        if busy and now_s < self._poll_due_s:
+            return []
+        messages = self._poll(0.0 if busy or not self._inbox.empty() else self._idle_s())
+        hungry = bool(messages) and self._engine.unfinished < _ENOUGH
+        self._poll_due_s = now_s if hungry else now_s + _POLL_EVERY_S
+        return messages
 
     def _tick(self) -> None:
         self._engine.tick(int(self._clock_s() * 1000), random.getrandbits(53))

@@ -1,1 +1,1 @@
-"""The campaign of `make chaos`: real Kafka, real Redis, kill -9 of processes at work. See kafka_once.testing.campaign."""
+"""The campaign of `make chaos`: kill -9 on a real Kafka and a real Redis. See kafka_once.testing.campaign."""

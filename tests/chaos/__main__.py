@@ -14,7 +14,7 @@ from typing import Any
 
 from kafka_once import Semantics
 from kafka_once.testing.campaign.campaign import WORKER, Campaign, Plan
-from kafka_once.testing.campaign.promises import TAKEOVER_P95_S, Verdict, judge
+from kafka_once.testing.campaign.promises import TAKEOVER_P95_S, Verdict, broken_bounds, judge
 from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable, start_kafka, start_redis
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -104,7 +104,7 @@ def show(verdict: Verdict) -> None:
 
 
 def broken_promises(verdict: Verdict, kills: int) -> list[str]:
-    broken = list(verdict.broken)
+    broken = [*verdict.broken, *broken_bounds(verdict)]
     if verdict.kills_at_work < kills:
         broken.append(f"only {verdict.kills_at_work} of {kills} kills hit a process at work")
     takeover_s = verdict.takeover_s(0.95)
@@ -136,17 +136,17 @@ def last_line(verdict: Verdict, seconds: float, seed: int) -> str:
 
 def run(options: argparse.Namespace, folder: Path) -> bool:
     """Whether everything was kept."""
-    with start_kafka(options.kafka or "apache", config={"group.consumer.session.timeout.ms": str(SESSION_MS)}) as kafka:
-        with redis_for(options.store) as store:
-            plan = plan_for(options, kafka, store)
-            print(f"{kafka.version} ({kafka.kind}), {store.version} ({store.kind}), seed {plan.seed}", flush=True)
-            print(f"protocol {options.protocol}, {options.membership} membership, folder {folder}", flush=True)
-            kafka.create_topic(plan.topic, plan.partitions)
-            campaign = Campaign(plan, folder)
-            try:
-                history = campaign.run()
-            finally:
-                campaign.history.save(folder / "history.json")
+    properties = {"group.consumer.session.timeout.ms": str(SESSION_MS)}
+    with start_kafka(options.kafka or "apache", config=properties) as kafka, redis_for(options.store) as store:
+        plan = plan_for(options, kafka, store)
+        print(f"{kafka.version} ({kafka.kind}), {store.version} ({store.kind}), seed {plan.seed}", flush=True)
+        print(f"protocol {options.protocol}, {options.membership} membership, folder {folder}", flush=True)
+        kafka.create_topic(plan.topic, plan.partitions)
+        campaign = Campaign(plan, folder)
+        try:
+            history = campaign.run()
+        finally:
+            campaign.history.save(folder / "history.json")
     verdict = judge(history, Semantics.EFFECTIVELY_ONCE)
     show(verdict)
     broken = broken_promises(verdict, options.kills)

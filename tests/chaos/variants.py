@@ -55,8 +55,9 @@ class Shop:
 
 
 def key_of(message: Message) -> str:
-    headers = dict(message.headers() or [])
-    return (headers[KEY_HEADER] or b"").decode()
+    key = dict(message.headers() or [])[KEY_HEADER]
+    assert isinstance(key, bytes)
+    return key.decode()
 
 
 def naive_setnx(shop: Shop) -> None:

@@ -270,7 +270,7 @@ class KafkaBroker:
         consumer = self._consumer()
         self._assignment.pay_seeks(consumer, self._start_of)
         records = consumer.consume(max_messages, 0)
-        if not records:
+        if not records and time.monotonic() < deadline:  # each call into the client costs a turn of the GIL
             records = _wait_for_first(consumer, max_messages, deadline)
         errors = [error for error in (record.error() for record in records) if error is not None]
         if errors:

@@ -73,7 +73,7 @@ def _shown(doubt: Doubt) -> dict[str, Any]:
         "partition": doubt.partition,
         "offset": doubt.offset,
         "digest": doubt.digest.hex(),
-        "attempt": doubt.attempts,
+        "attempts": doubt.attempts,
         "earlier_owner": doubt.earlier,
         "newer_owner": doubt.newer,
         "reason": doubt.reason,
@@ -141,14 +141,14 @@ def _print(shown: list[dict[str, Any]]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     keys = ["key"] if "key" in shown[0] else []
-    for name in ("time", "coordinates", "digest", "attempt", "owner", "reason", *keys):
+    for name in ("time", "coordinates", "digest", "attempts", "owner", "reason", *keys):
         table.add_column(name)
     for each in shown:
         cells = [
             each["time"],
             str(Coordinates("", each["topic"], each["partition"], each["offset"])),
             each["digest"],
-            str(each["attempt"]),
+            str(each["attempts"]),
             f"{each['earlier_owner']} → {each['newer_owner']}",
             each["reason"],
         ]

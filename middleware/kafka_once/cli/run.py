@@ -24,8 +24,19 @@ def run(
     """
     if log_level.upper() not in _LEVELS:
         raise typer.BadParameter(f"write one of {', '.join(_LEVELS)}", param_hint="--log-level")
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    _set_up_logs(log_level.upper())
     if traceback:
         os.environ["KAFKA_ONCE_TRACEBACK"] = "1"  # App.run looks at it too
     with one_sentence():
         load_app(app).run()
+
+
+def _set_up_logs(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    if level != "DEBUG":
+        logging.getLogger("kafka_once.kafka").addFilter(_is_said_once)
+
+
+def _is_said_once(record: logging.LogRecord) -> bool:
+    """Not what librdkafka says of each failed connection, twenty times a second: the broker says it once a minute."""
+    return not record.getMessage().startswith("FAIL [")

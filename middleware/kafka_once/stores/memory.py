@@ -51,6 +51,7 @@ class _Partition:
     epoch: int = 0
     newest: int = 0
     frontier: tuple[int, int | None] | None = None
+    frontier_by: int = 0
     claimed_up_to: int = -1
 
 
@@ -163,7 +164,7 @@ class MemoryStore:
                 return opened
             records.last_session = max(records.last_session + 1, now_ms)
             session = Session(records.last_session, token)
-            if instance is not None and previous in (None, records.instances.get(instance, previous)):
+            if instance and previous in (None, records.instances.get(instance, previous)):
                 records.workers.pop(records.instances.get(instance, 0), None)
                 records.instances[instance] = session.number
             records.workers[session.number] = _Worker(token, now_ms + self._lease_ms)
@@ -264,6 +265,7 @@ class MemoryStore:
             return
         if partition.frontier is None or partition.frontier[0] < mark.offset:
             partition.frontier = (mark.offset, mark.leader_epoch)
+            partition.frontier_by = mark.ownership
 
     def _claim_all(self, worker: _Worker, exchange: Exchange, now_ms: int) -> list[ClaimAnswer]:
         # A fence has to grow for a key, so one serves all the claims of an exchange.
@@ -342,7 +344,7 @@ class MemoryStore:
             totals: Counter[str] = Counter()
             for counters in records.counters.values():
                 totals.update(counters)
-            partitions = sorted(records.partitions.values(), key=lambda partition: partition.newest)
+            partitions = sorted(records.partitions.values(), key=lambda partition: partition.frontier_by)
             return Survey(
                 sessions=sum(worker.lease_ends_ms > now_ms for worker in records.workers.values()),
                 claims=sum(isinstance(record, Claimed) for record in kept),

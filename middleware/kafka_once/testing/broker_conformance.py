@@ -266,9 +266,9 @@ class BrokerConformance:
         first = committing(member(group)).start(topic)
         drive([first], lambda: len(first.received) == 2)
         partition = TopicPartition(topic, 0)
-        (result,) = first.broker.commit_now([CommitMark(partition, 1)], "now", 10.0)
+        (result,) = first.broker.commit_now([CommitMark(partition, 1, 0)], "now", 10.0)
         assert result.verdict == "ok"
-        assert first.broker.committed([partition])[partition] == Committed(1, None, "now")
+        assert first.broker.committed([partition])[partition] == Committed(1, 0, "now")
         first.broker.close(10.0)
         second = member(group).start(topic)
         drive([second], lambda: len(second.owned) == 1)

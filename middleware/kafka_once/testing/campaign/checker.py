@@ -163,8 +163,8 @@ def _doubts_by_life(history: History, starts: dict[str, list[Entry]]) -> dict[st
     doubts: dict[str, set[str]] = defaultdict(set)
     for reported in history.reported:
         key = keys[reported.partition, reported.offset]
-        # The store's clock counts milliseconds, and a kill takes a moment.
-        before = [kill.life for kill in reversed(history.kills) if kill.time_ns <= reported.time_ns + 5 * _MS]
+        # The store's clock counts whole milliseconds.
+        before = [kill.life for kill in reversed(history.kills) if kill.time_ns < reported.time_ns + _MS]
         whose = [life for life in before if key in begun.get(life, ())]
         whose += [life for life in before if reported.partition in worked.get(life, ())]
         if whose:

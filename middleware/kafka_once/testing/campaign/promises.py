@@ -10,7 +10,7 @@ from kafka_once.testing.campaign import checker
 from kafka_once.testing.campaign.checker import KillReport, Rerun
 from kafka_once.testing.campaign.history import History
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["TAKEOVER_P95_S", "Verdict", "broken_bounds", "judge"]
 
 TAKEOVER_P95_S = 0.5
 
@@ -105,9 +105,12 @@ def _broken_once(history: History, verdict: Verdict, doubled: list[Rerun]) -> li
     )
     killed = {kill.life for kill in history.kills}
     _must_be_none(broken, "doubled though nobody was killed", sum(r.earlier.life not in killed for r in doubled))
-    for number, report in enumerate(verdict.kills, 1):
-        broken += _broken_by_kill(number, report)
     return broken
+
+
+def broken_bounds(verdict: Verdict) -> list[str]:
+    """What effectively once promises of each single kill: how much may run again, and how much may be in doubt."""
+    return [sentence for number, report in enumerate(verdict.kills, 1) for sentence in _broken_by_kill(number, report)]
 
 
 def _broken_by_kill(number: int, report: KillReport) -> list[str]:

@@ -1,0 +1,1 @@
+"""An idempotent operation, declared so: no store, and repeats do no harm."""

@@ -1,0 +1,209 @@
+"""Two stores in lockstep: the same random calls to both, and every answer compared.
+
+The suite in `store_conformance` says what somebody thought of; this finds what nobody did. Sessions end by being closed,
+never by lapsing, so the clocks of the two stores do not matter. Numbers of sessions and ownerships differ between stores
+and are compared by the order in which they were given out; fences are compared with the store's own earlier ones.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from kafka_once.ports import (
+    ClaimAsk,
+    CompleteAsk,
+    Exchange,
+    FrontierMark,
+    Namespace,
+    Ownership,
+    OwnershipAsk,
+    ReleaseAsk,
+    Session,
+    Store,
+)
+from kafka_once.testing.store_workers import definite, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kafka_once.core.claims import ClaimAnswer
+
+__all__ = ["check_lockstep"]
+
+_KEYS = [digest(name) for name in ("a", "b", "c", "d")]
+_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 1), OwnershipAsk("t", 0, "id"), OwnershipAsk("u", 0)]
+_MAX_SESSIONS, _MAX_OWNERSHIPS = 4, 8
+
+# What is asked, with places in the lists of sessions and ownerships instead of numbers.
+_flags = st.booleans()
+_key = st.sampled_from(_KEYS)
+_session_at = st.integers(0, _MAX_SESSIONS - 1)
+_ownership_at = st.integers(0, _MAX_OWNERSHIPS - 1)
+_offset = st.integers(0, 9)
+_completes = st.lists(st.tuples(_key, _session_at, _flags), max_size=2)
+_releases = st.lists(st.tuples(_key, _session_at, st.integers(0, 3), _flags, _flags, _ownership_at, _offset), max_size=2)
+_frontiers = st.lists(st.tuples(_ownership_at, _offset, st.none() | st.integers(0, 3)), max_size=2)
+_ends = st.lists(_ownership_at, max_size=1)
+_claims = st.lists(st.tuples(_key, _ownership_at, _offset, _flags, _flags), max_size=4, unique_by=lambda ask: ask[0])
+
+
+@dataclass
+class _Plan:
+    """An exchange without numbers. `back`: the releases name calls that many before this one."""
+
+    worker: int
+    call: int
+    completes: list[tuple[bytes, int, bool]]
+    releases: list[tuple[bytes, int, int, bool, bool, int, int]]
+    frontiers: list[tuple[int, int, int | None]]
+    ends: list[int]
+    claims: list[tuple[bytes, int, int, bool, bool]]
+
+
+@dataclass
+class _Side:
+    """One of the two stores, with the numbers that it gave out."""
+
+    store: Store
+    sessions: list[Session] = field(default_factory=list)
+    ownerships: list[Ownership] = field(default_factory=list)
+    fences: dict[bytes, int] = field(default_factory=dict)
+
+    def session(self, at: int) -> Session:
+        return self.sessions[at % len(self.sessions)]
+
+    def number(self, at: int) -> int:
+        return self.ownerships[at % len(self.ownerships)].number if self.ownerships else 1
+
+    def exchange(self, plan: _Plan) -> tuple[object, ...]:
+        exchange = Exchange(
+            self.session(plan.worker),
+            plan.call,
+            [CompleteAsk(key, self.session(at).number, dead) for key, at, dead in plan.completes],
+            [
+                ReleaseAsk(key, self.session(at).number, plan.call - back, failed, doubt, self.number(own), offset)
+                for key, at, back, failed, doubt, own, offset in plan.releases
+            ],
+            [FrontierMark(self.number(own), offset, epoch) for own, offset, epoch in plan.frontiers],
+            [self.number(own) for own in plan.ends],
+            [ClaimAsk(key, self.number(own), offset, follows, alone) for key, own, offset, follows, alone in plan.claims],
+        )
+        reply = definite(lambda: self.store.exchange(exchange))
+        answers = [self._without_fence(ask[0], answer) for ask, answer in zip(plan.claims, reply.claims, strict=True)]
+        return reply.session_lives, list(reply.completes), list(reply.releases), answers
+
+    def _without_fence(self, key: bytes, answer: ClaimAnswer) -> ClaimAnswer:
+        if answer.fence:
+            assert answer.fence >= self.fences.get(key, 0), "a key's fences only grow"
+            self.fences[key] = answer.fence
+        return answer._replace(fence=bool(answer.fence))
+
+    def listed(self) -> object:
+        """What people are shown, without times and numbers."""
+        places = {own.number: at for at, own in enumerate(self.ownerships)}
+        doubts = [
+            (*doubt[:5], places.get(doubt.earlier), places.get(doubt.newer), doubt.reason)
+            for doubt in self.store.doubts()
+        ]
+        survey = self.store.survey()
+        counts = (survey.sessions, survey.claims, survey.done, survey.doubts)
+        return sorted(doubts, key=repr), counts, dict(survey.frontiers)
+
+
+class _Lockstep(RuleBasedStateMachine):
+    open_one: Callable[[Namespace], Store]
+    open_other: Callable[[Namespace], Store]
+
+    def __init__(self) -> None:
+        super().__init__()
+        namespace = Namespace("lockstep", secrets.token_hex(8))
+        self.sides = _Side(type(self).open_one(namespace)), _Side(type(self).open_other(namespace))
+        self.plans: list[_Plan] = []
+        self.calls = 10  # so that there are older ones
+
+    def teardown(self) -> None:
+        for side in self.sides:
+            side.store.close()
+
+    def both(self, ask: Callable[[_Side], object]) -> None:
+        one, other = (ask(side) for side in self.sides)
+        assert one == other
+
+    @initialize()
+    def begin(self) -> None:
+        self.open(None)
+
+    @rule(instance=st.sampled_from([None, "i"]))
+    def open(self, instance: str | None) -> None:
+        if len(self.sides[0].sessions) < _MAX_SESSIONS:
+            token = secrets.randbits(64)
+            for side in self.sides:
+                side.sessions.append(side.store.open_session(token, instance))
+
+    @rule(at=_session_at)
+    def close(self, at: int) -> None:
+        for side in self.sides:
+            side.store.close_session(side.session(at))
+
+    @rule(at=_session_at, ask=st.sampled_from(_ASKS), late=st.integers(0, 2))
+    def take(self, at: int, ask: OwnershipAsk, late: int) -> None:
+        """Take a partition, mostly with a new call; or it is a copy of an older one."""
+        self.calls += 1
+
+        def taken(side: _Side) -> object:
+            answer = side.store.take_ownerships(side.session(at), self.calls - late, [ask])
+            if answer is None:
+                return None
+            known = next((place for place, own in enumerate(side.ownerships) if own.number == answer[0].number), None)
+            if known is None and len(side.ownerships) < _MAX_OWNERSHIPS:
+                side.ownerships.append(answer[0])
+            return known, answer[0][1:]
+
+        self.both(taken)
+
+    @rule(worker=_session_at, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims)
+    def exchange(self, **parts: object) -> None:
+        self.calls += 1
+        plan = _Plan(call=self.calls, **parts)  # type: ignore[arg-type]
+        self.plans.append(plan)
+        self.both(lambda side: side.exchange(plan))
+
+    @rule(back=st.integers(1, 4))
+    def repeat(self, back: int) -> None:
+        """Repeat the last exchange, or execute a late copy of an older one."""
+        if back <= len(self.plans):
+            plan = self.plans[-back]
+            self.both(lambda side: side.exchange(plan))
+
+    @invariant()
+    def they_hold_the_same(self) -> None:
+        self.both(_Side.listed)
+
+
+def check_lockstep(
+    open_one: Callable[[Namespace], Store],
+    open_other: Callable[[Namespace], Store],
+    *,
+    max_examples: int = 100,
+    steps: int = 30,
+) -> None:
+    """Give the same random calls to two stores.
+
+    Args:
+        open_one, open_other: open a store whose sessions do not lapse while the check runs.
+        max_examples: how many random histories. Default 100.
+        steps: how long each may get. Default 30.
+
+    Raises:
+        AssertionError: they answered differently; Hypothesis prints the shortest history that it found.
+
+    """
+    machine = type("Lockstep", (_Lockstep,), {"open_one": staticmethod(open_one), "open_other": staticmethod(open_other)})
+    chosen = settings(max_examples=max_examples, stateful_step_count=steps, deadline=None)
+    run_state_machine_as_test(machine, settings=chosen)
