@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 
 from kafka_once.core.events import Kind, Note
 from kafka_once.core.semantics import Semantics
-from kafka_once.errors import ConfigurationError, InDoubt, KafkaOnceError
+from kafka_once.errors import ConfigurationError, KafkaOnceError, NeverCompleted
 from kafka_once.handout import HandOut
 from kafka_once.intake import Route, Routes
 from kafka_once.keys import KeyLike
@@ -272,7 +272,7 @@ class Consumer:
             return
         self._member.stop()
         for topic, partition, offset in self._executor.taken():
-            self._executor.end(topic, partition, offset, InDoubt("handed out and never completed"))
+            self._executor.end(topic, partition, offset, NeverCompleted("handed out and never completed"))
         self._member.join()
 
     def __enter__(self) -> Consumer:

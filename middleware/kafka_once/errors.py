@@ -16,7 +16,9 @@
     ├── ConsumerStopped         a message may not be passed by and     see `__cause__`; the message comes again
     │                           the policy is to stop
     └── InDoubt                 raised by *your* handler: "I cannot    the in-doubt policy decides
-                                know whether my effect happened"
+        │                       know whether my effect happened"
+        └── NeverCompleted      handed out by a Consumer that was      it comes again, in doubt; no attempt is counted
+                                closed before the loop completed it
 
 A bug of kafka-once itself is an `AssertionError` and never caught.
 """
@@ -33,6 +35,7 @@ __all__ = [
     "KafkaOnceError",
     "MessageError",
     "MissingKey",
+    "NeverCompleted",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
@@ -105,3 +108,7 @@ class InDoubt(KafkaOnceError):
 
     It is never retried blindly: the in-doubt policy decides, and the message is listed by `kafka-once in-doubt`.
     """
+
+
+class NeverCompleted(InDoubt):
+    """A message was handed out, and its consumer was closed before the loop said what became of it."""

@@ -20,7 +20,7 @@ from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Route, Routes
 from kafka_once.message import Message, TopicPartition
 
-__all__ = ["Executor", "Handlers"]
+__all__ = ["Executor", "Handlers", "is_late"]
 
 Post = Callable[[Group], None]
 
@@ -28,7 +28,7 @@ Post = Callable[[Group], None]
 class Executor(Protocol):
     """Where groups run. `post` is called with a group when it has ended, from any thread."""
 
-    def open(self, post: Post) -> None: ...
+    def open(self, post: Post, clock_s: Callable[[], float]) -> None: ...
 
     def start(self, group: Group) -> None: ...
 
@@ -52,9 +52,11 @@ class Handlers:
         self._routes = routes
         self._threads = _Threads(self._run_sync, threads)
         self._loop = _Loop(self._run_async)
+        self._clock_s = time.monotonic
 
-    def open(self, post: Post) -> None:
+    def open(self, post: Post, clock_s: Callable[[], float]) -> None:
         self._threads.post = self._loop.post = post
+        self._clock_s = clock_s
 
     def start(self, group: Group) -> None:
         route = self._routes.of(group.lane.partition.name.topic)
@@ -75,6 +77,9 @@ class Handlers:
     def _route(self, group: Group) -> Route:
         return self._routes.of(group.lane.partition.name.topic)
 
+    def _is_late(self, group: Group) -> bool:
+        return is_late(group, self._clock_s())
+
     def _run_sync(self, group: Group) -> None:
         route = self._route(group)
         assert route.handler is not None
@@ -82,6 +87,8 @@ class Handlers:
         results, handler, arguments = group.results, route.handler, route.signature.arguments
         started_ns = time.perf_counter_ns()
         for delivery in group.deliveries:
+            if self._is_late(group):
+                break
             try:
                 returned = handler(*arguments(_told(delivery)))
                 if inspect.isawaitable(returned):
@@ -98,6 +105,8 @@ class Handlers:
         assert route.signature is not None
         started_ns = time.perf_counter_ns()
         for delivery in group.deliveries:
+            if self._is_late(group):
+                break
             try:
                 await route.handler(*route.signature.arguments(_told(delivery)))  # type: ignore[misc]
             except asyncio.CancelledError:  # of the handler's own making: nothing of ours cancels it
@@ -108,6 +117,11 @@ class Handlers:
                 break
             group.results.append(None)
         _end(group, started_ns)
+
+
+def is_late(group: Group, now_s: float) -> bool:
+    """Whether the lease is not trusted any more, so that nothing of the group may be begun."""
+    return group.begin_before_ms is not None and now_s * 1000 >= group.begin_before_ms
 
 
 def _told(delivery: Delivery) -> Message:

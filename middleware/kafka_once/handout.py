@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from kafka_once.core.lane import Group
 from kafka_once.core.pacing import Pace
+from kafka_once.executors import is_late
 from kafka_once.message import Message, TopicPartition
 
 __all__ = ["HandOut"]
@@ -33,12 +34,14 @@ class HandOut:
         self._pace = Pace(_AHEAD_MS, _AHEAD_LIMIT)
         self._last_take_s: float | None = None
         self._closed = False
+        self._clock_s = time.monotonic
         self._unanswered: deque[Group] = deque()
 
     # ------------------------------------------------------------------------------------------------ the runner's side
 
-    def open(self, post: Callable[[Group], None]) -> None:
+    def open(self, post: Callable[[Group], None], clock_s: Callable[[], float]) -> None:
         self._post = post
+        self._clock_s = clock_s
 
     def start(self, group: Group) -> None:
         with self._changed:
@@ -58,7 +61,14 @@ class HandOut:
                 ours = partitions is None or group.lane.partition.name in partitions
                 (back if ours else kept).append(group)
             self._ready = kept
-        for group in back:
+        self._give_back(back)
+
+    def _give_back(self, groups: list[Group]) -> None:
+        """Nobody has begun these."""
+        for group in groups:
+            message = group.deliveries[0].message
+            with self._changed:
+                self._taken.pop((message.topic, message.partition, message.offset), None)
             group.ended = True
             self._post(group)
 
@@ -72,20 +82,30 @@ class HandOut:
     def take(self, timeout_s: float) -> Message | None:
         """The next message; None if there is none within the time-out, or none any more."""
         self._observe()
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._closed, timeout_s)
-            if not self._ready:
-                self._last_take_s = None
-                return None
-            group = self._ready.popleft()
-            delivery = group.deliveries[0]
-            message = delivery.message
-            self._taken[message.topic, message.partition, message.offset] = group
+        group = self._next(timeout_s)
+        while group is not None and is_late(group, self._clock_s()):
+            self._give_back([group])  # the lease may be another's by now: it is claimed again
+            group = self._next(timeout_s)
+        if group is None:
+            self._last_take_s = None
+            return None
+        delivery = group.deliveries[0]
+        message = delivery.message
         message.attempt = delivery.attempts + 1
         message.in_doubt = delivery.doubt
         message.fence = delivery.fence
         self._last_take_s = time.perf_counter()
         return message
+
+    def _next(self, timeout_s: float) -> Group | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._closed, timeout_s)
+            if not self._ready:
+                return None
+            group = self._ready.popleft()
+            message = group.deliveries[0].message
+            self._taken[message.topic, message.partition, message.offset] = group
+        return group
 
     def _observe(self) -> None:
         """How long the loop took for its last message."""

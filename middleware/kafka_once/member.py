@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from kafka_once.keys import KeyLike, key_for
 from kafka_once.observers import log_note
 from kafka_once.ports import Broker, Namespace, Store
 from kafka_once.runner import Runner, RunnerSettings
-from kafka_once.store_link import StoreLink
+from kafka_once.store_link import link_to
 
 if TYPE_CHECKING:
     from kafka_once.executors import Executor
@@ -36,7 +36,16 @@ def open_broker(settings: Settings) -> Broker:
     """The broker of these settings, not yet a member of its group."""
     from kafka_once.brokers.kafka import KafkaBroker
 
-    return KafkaBroker(settings.librdkafka(), on_warning=lambda text: log.warning("%s", text))
+    return KafkaBroker(
+        settings.librdkafka(),
+        on_warning=lambda text: log.warning("%s", text),
+        answer_timeout_s=_answer_s(settings),
+    )
+
+
+def _answer_s(settings: Settings) -> float:
+    """How long Kafka may take to answer while nothing else goes on: the lease must be renewed in time."""
+    return 10.0 if settings.store is None else settings.lease_ms * 0.4 / 1000
 
 
 def open_store(settings: Settings, namespace: Namespace) -> Store:
@@ -156,14 +165,15 @@ class Member:
         except BaseException:
             broker.close(0)
             raise
-        engine = Engine(self._rules, self.counters)
+        link = None if store is None else link_to(store)
+        rules = replace(self._rules, store_depth=1 if link is None else link.depth)
         self._runner = Runner(
-            engine,
+            Engine(rules, self.counters),
             broker,
-            None if store is None else StoreLink(store),
+            link,
             self._executor,
             Intake(self._routes),
-            self._runner_settings(namespace),
+            self._runner_settings(namespace, store_is_new=store is not None and store.is_new()),
             observe=self._observe,
         )
         if self._stop_asked:
@@ -182,7 +192,7 @@ class Member:
             raise
         return store
 
-    def _runner_settings(self, namespace: Namespace) -> RunnerSettings:
+    def _runner_settings(self, namespace: Namespace, *, store_is_new: bool) -> RunnerSettings:
         settings = self._settings
         report_ms = settings.report_every_ms
         return RunnerSettings(
@@ -190,6 +200,8 @@ class Member:
             group=settings.group,
             mark=mark_of(namespace),
             drain_s=settings.drain_ms / 1000,
+            answer_s=_answer_s(settings),
+            store_is_new=store_is_new,
             dead_letter_topic=settings.dead_letter_topic,
             report_every_s=None if report_ms is None else report_ms / 1000,
         )

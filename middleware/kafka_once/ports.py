@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from kafka_once.core.calls import (
     ClaimAsk,
@@ -24,6 +24,7 @@ from kafka_once.core.calls import (
     ReleaseAsk,
     Session,
 )
+from kafka_once.core.rules import StoreCall
 from kafka_once.message import Message, TopicPartition
 
 __all__ = [
@@ -39,12 +40,14 @@ __all__ = [
     "FrontierMark",
     "Namespace",
     "Outgoing",
+    "PipelinedStore",
     "Ownership",
     "OwnershipAsk",
     "Rebalances",
     "ReleaseAsk",
     "Session",
     "Store",
+    "StorePipe",
     "Survey",
 ]
 
@@ -136,6 +139,39 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class StorePipe(Protocol):
+    """A connection on which several calls may be away at once; they are answered in order. Used by one thread.
+
+    Every method but `drop` raises what `Store`'s methods raise; the caller then drops the connection, and repeats all
+    calls that were away. The next `send` connects anew.
+    """
+
+    timeout_s: float
+
+    def send(self, session: Session | None, call: StoreCall) -> None:
+        """Write the call; does not wait for its answer. Connects if need be, which waits for `timeout_s` at most."""
+        ...
+
+    def descriptor(self) -> int:
+        """Readable when an answer is there; -1 while not connected."""
+        ...
+
+    def readable(self) -> bool: ...
+
+    def receive(self, session: Session | None, call: StoreCall) -> object:
+        """The answer to the oldest call that is away, which is `call`."""
+        ...
+
+    def drop(self) -> None: ...
+
+
+@runtime_checkable
+class PipelinedStore(Store, Protocol):
+    """A store that offers such a connection beside its methods, which then serve for what is not urgent."""
+
+    def pipe(self) -> StorePipe: ...
 
 
 # ---------------------------------------------------------------------------------------------------------- the broker

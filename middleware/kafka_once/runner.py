@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from kafka_once.core.engine import Engine
@@ -24,6 +23,7 @@ from kafka_once.core.lane import Group
 from kafka_once.core.rules import Effects
 from kafka_once.dead_letters import dead_letter_of
 from kafka_once.errors import BrokerUnavailable
+from kafka_once.inbox import Inbox
 from kafka_once.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -46,15 +46,27 @@ _BUSY_S = 0.005  # a wait for the inbox while something is in flight; new messag
 _GROUP_S = 0.002  # the same while a group of several runs: its completions leave at most that late
 
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_clock_s() -> float:
+    """Seconds on a clock that never goes back and that goes on while the machine sleeps, where there is one: a lease
+    lapses meanwhile (G03)."""
+    return time.clock_gettime(_CLOCK)
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """`mark` goes into the metadata of our commits, so that a later start knows them for ours (see DESIGN.md,
-    Adoption). `report_every_s`: how often the counters are logged and kept in the store; None for never."""
+    Adoption); `store_is_new` says that the store knew nothing of this group. `answer_s`: how long Kafka may take
+    to answer while nothing else goes on. `report_every_s`: how often the counters are logged and kept in the store; None for never."""
 
     topics: Sequence[str]
     group: str
     mark: str
     drain_s: float
+    answer_s: float
+    store_is_new: bool = False
     dead_letter_topic: str | None = None
     report_every_s: float | None = 60.0
 
@@ -72,7 +84,7 @@ class Runner:
         settings: RunnerSettings,
         *,
         observe: Callable[[Note], None] = lambda _note: None,
-        clock_s: Callable[[], float] = time.monotonic,
+        clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._engine = engine
         self._broker = broker
@@ -82,7 +94,7 @@ class Runner:
         self._settings = settings
         self._observe = observe
         self._clock_s = clock_s
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._inbox = Inbox()
         self._running: set[Group] = set()
         self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
         self._report_due_s = 0.0
@@ -107,7 +119,7 @@ class Runner:
         Raises:
             KafkaOnceError: the reason why it stopped by itself; what was not settled is not committed.
         """
-        self._executor.open(self._post_ran)
+        self._executor.open(self._post_ran, self._clock_s)
         if self._store is not None:
             self._store.open(self._post)
         try:
@@ -168,19 +180,16 @@ class Runner:
         return min(_IDLE_S, max(0.0, due_ms / 1000 - self._clock_s()))
 
     def _take_inbox(self) -> None:
-        while not self._inbox.empty():
-            self._inbox.get()()
+        if self._store is not None:
+            self._store.receive()
+        while (arrived := self._inbox.take()) is not None:
+            arrived()
         for group in self._running:
             if len(group.results) > group.seen and not group.ended:
                 self._engine.on_ran(group)
 
     def _wait(self, timeout_s: float) -> None:
-        try:
-            arrived = self._inbox.get(timeout=timeout_s)
-        except Empty:
-            return
-        self._tick()
-        arrived()
+        self._inbox.wait(timeout_s, -1 if self._store is None else self._store.descriptor())
 
     def _poll(self, timeout_s: float) -> list[Message]:
         try:
@@ -203,9 +212,11 @@ class Runner:
     # ------------------------------------------------------------------------------------------------------- performing
 
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
-        if effects.store is not None:
+        for call in effects.calls:
             assert self._store is not None
-            self._store.send(effects.store)
+            self._store.send(call)
+        if effects.withdraw:
+            self._executor.withdraw(None)
         for group in effects.groups:
             self._running.add(group)
             self._executor.start(group)
@@ -223,7 +234,7 @@ class Runner:
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
         if inside_callback:
-            self._engine.on_committed(self._broker.commit_now(marks, self._settings.mark, self._settings.drain_s))
+            self._engine.on_committed(self._broker.commit_now(marks, self._settings.mark, self._settings.answer_s))
         else:
             self._broker.commit(marks, self._settings.mark, self._on_committed)
 
@@ -313,7 +324,7 @@ class Runner:
         except BrokerUnavailable as error:
             log.warning("what the group has committed cannot be read now: %s", error)
             return
-        is_new = self._store is not None and self._store.is_new()
+        is_new = self._settings.store_is_new
         for partition, known in committed.items():
             if known is not None:
                 forgotten = is_new and known.metadata == self._settings.mark
@@ -325,7 +336,7 @@ class Runner:
     def _close(self) -> None:
         """Leave everything in order as far as it goes; the first error is the one that is reported."""
         self._executor.close()
-        for step in (self._commit_last, self._close_broker, self._say_goodbye):
+        for step in (self._commit_last, self._close_broker, self._say_goodbye, self._inbox.close):
             try:
                 step()
             except Exception as error:  # noqa: BLE001  (one part that fails must not keep the others open)

@@ -128,7 +128,8 @@ def test_check_joins_no_group_and_moves_no_offset(project):
     project.call("check", project.write_app())
     result = project.call("stats", *project.options(), "--json")
     assert json.loads(result.stdout)["sessions"] == 0
-    (group,) = project.kafka.admin().describe_consumer_groups([project.name]).values()
+    admin = project.kafka.admin()  # it answers as long as somebody holds it
+    (group,) = admin.describe_consumer_groups([project.name]).values()
     assert group.result(10).members == []
 
 
@@ -198,23 +199,30 @@ def guarded_kafka():
         yield server
 
 
+@pytest.fixture
+def guarded(guarded_kafka, redis_server, project, tmp_path):  # noqa: ARG001  (project: we are in its folder)
+    made = Project(guarded_kafka, redis_server, tmp_path)
+    yield made
+    sys.modules.pop(made.name, None)
+
+
 def allow(server, kind, name, operation, user):
     acl = AclBinding(kind, name, ResourcePatternType.LITERAL, user, "*", operation, AclPermissionType.ALLOW)
-    for created in server.admin().create_acls([acl]).values():
+    admin = server.admin()
+    for created in admin.create_acls([acl]).values():
         created.result(10)
 
 
-def test_check_finds_missing_permissions(guarded_kafka, redis_server, tmp_path, project):
-    guarded = Project(guarded_kafka, redis_server, tmp_path)
+def test_check_finds_missing_permissions(guarded):
     dead_letters = f"{guarded.topic}.dead"
     app = guarded.write_app(dead_letter_topic=dead_letters)
     guarded.create_topic()
     guarded.create_topic(dead_letters)
     assert findings(guarded.call("check", app))["problem"] == []
 
-    allow(guarded_kafka, ResourceType.TOPIC, guarded.topic, AclOperation.DESCRIBE, "User:ANONYMOUS")
-    allow(guarded_kafka, ResourceType.TOPIC, dead_letters, AclOperation.READ, "User:ANONYMOUS")
-    allow(guarded_kafka, ResourceType.GROUP, guarded.name, AclOperation.READ, "User:somebody")
+    allow(guarded.kafka, ResourceType.TOPIC, guarded.topic, AclOperation.DESCRIBE, "User:ANONYMOUS")
+    allow(guarded.kafka, ResourceType.TOPIC, dead_letters, AclOperation.READ, "User:ANONYMOUS")
+    allow(guarded.kafka, ResourceType.GROUP, guarded.name, AclOperation.READ, "User:somebody")
     result = guarded.call("check", app)
     assert result.exit_code == 1
     assert findings(result)["problem"] == [
@@ -225,10 +233,9 @@ def test_check_finds_missing_permissions(guarded_kafka, redis_server, tmp_path, 
     assert "allow Read on the group" in the_sentence(guarded.run(app))
 
 
-def test_check_finds_a_topic_that_may_not_be_seen(guarded_kafka, redis_server, tmp_path, project):
-    guarded = Project(guarded_kafka, redis_server, tmp_path)
+def test_check_finds_a_topic_that_may_not_be_seen(guarded):
     guarded.create_topic()
-    allow(guarded_kafka, ResourceType.TOPIC, guarded.topic, AclOperation.ALL, "User:somebody")
+    allow(guarded.kafka, ResourceType.TOPIC, guarded.topic, AclOperation.ALL, "User:somebody")
     app = guarded.write_app()
     (problem,) = findings(guarded.call("check", app))["problem"]
     assert "may not be read by this user: allow Read and Describe" in problem
@@ -297,7 +304,8 @@ def test_a_topic_that_is_gone_has_no_keys_to_show(project):
     project.produce("order-0", "order-1", "order-2")
     app = project.write_app(ENDS_AFTER_THREE, concurrency=1)
     assert project.run(app).returncode == 0
-    project.kafka.admin().delete_topics([project.topic])[project.topic].result(30)
+    admin = project.kafka.admin()
+    admin.delete_topics([project.topic])[project.topic].result(30)
     listed = json.loads(project.call("in-doubt", app, "--show-keys", "--json").stdout)
     assert [each["key"] for each in listed] == [None, None, None]
     assert all(each["note"] for each in listed)

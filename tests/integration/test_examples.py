@@ -169,13 +169,14 @@ def test_tags_are_the_same_when_everything_comes_twice(examples):
 
 def test_two_lines_of_the_existing_loop_change():
     before, after = ((ROOT / "examples/existing_loop" / f"{name}.py").read_text() for name in ("before", "after"))
+    store = 'store=os.environ.get("REDIS_URL", "redis://localhost:6379/0")'
+    key = 'key=header("idempotency-key")'
     changes = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
     assert changes == [
         "- from confluent_kafka import Consumer",
         "+ from kafka_once import Consumer, header",
         "- consumer = Consumer(conf)",
-        '+ consumer = Consumer(conf, store=os.environ.get("REDIS_URL", "redis://localhost:6379/0"), '
-        'key=header("idempotency-key"))',
+        f"+ consumer = Consumer(conf, {store}, {key})",
     ]
 
 

@@ -39,6 +39,7 @@ class Worker:
         self.commits_answered = True
         self.paused: set[TopicPartition] = set()
         self.calls: list[StoreCall] = []
+        self.withdrawn = False
 
     # ------------------------------------------------------------------------------------------------ what the test says
 
@@ -100,19 +101,20 @@ class Worker:
             self.tick()
             effects = self.engine.decide()
             self._perform(effects)
-            if not (effects.store and self.store_answers) and not (effects.commit and self.commits_answered):
+            if not (effects.calls and self.store_answers) and not (effects.commit and self.commits_answered):
                 return self
         raise AssertionError("it never comes to rest")
 
     def _perform(self, effects: Effects) -> None:
         self.running += effects.groups
+        self.withdrawn = self.withdrawn or effects.withdraw
         self.publishing += effects.publish
         self.paused |= set(effects.pause)
         self.paused -= set(effects.resume)
-        if effects.store is not None:
-            self.calls.append(effects.store)
+        for call in effects.calls:
+            self.calls.append(call)
             if self.store_answers:
-                self.answer(effects.store)
+                self.answer(call)
         if effects.commit and self.commits_answered:
             self.committed.update({mark.partition: mark.offset for mark in effects.commit})
             self.engine.on_committed([CommitResult(mark, "ok") for mark in effects.commit])
@@ -120,12 +122,12 @@ class Worker:
     def answer(self, call: StoreCall) -> None:
         self.tick()
         if isinstance(call, OpenSession):
-            self.engine.on_session(self.store.open_session(next(self.world.tokens), call.instance, call.previous))
+            self.engine.on_session(call, self.store.open_session(next(self.world.tokens), call.instance, call.previous))
         elif isinstance(call, TakeOwnerships):
             session = self.session
-            self.engine.on_ownerships(self.store.take_ownerships(session, call.call, call.asks))
+            self.engine.on_ownerships(call, self.store.take_ownerships(session, call.call, call.asks))
         else:
-            self.engine.on_exchanged(self.store.exchange(call))
+            self.engine.on_exchanged(call, self.store.exchange(call))
 
     @property
     def session(self):  # type: ignore[no-untyped-def]

@@ -4,7 +4,14 @@ import pytest
 
 from kafka_once.core.rules import OpenSession
 from kafka_once.core.semantics import Semantics
-from kafka_once.errors import ConfigurationError, ConsumerStopped, InDoubt, StoreUnavailable, UndecodablePayload
+from kafka_once.errors import (
+    ConfigurationError,
+    ConsumerStopped,
+    InDoubt,
+    NeverCompleted,
+    StoreUnavailable,
+    UndecodablePayload,
+)
 from tests.unit.bench import ROW, Worker, World
 
 # ------------------------------------------------------------------------------------------------------- the plain path
@@ -639,3 +646,94 @@ def test_at_most_once_keeps_the_order_of_a_partition() -> None:
         worker.run(took_ms=0.001)
 
     assert ran == list(range(8))
+
+
+# ------------------------------------------------------------------------------------------- found by reading and by use
+
+
+def test_after_a_stop_at_the_last_attempt_the_next_start_runs_it_once_more() -> None:
+    """The handler may have been mended meanwhile."""
+    world = World()
+    Worker(world, attempts=2).own().deliver("a").run(ValueError()).pass_time(1000).run(ValueError()).engine.stop()
+    world.now_ms += 6000
+
+    again = Worker(world, attempts=2).own().deliver("a")
+
+    assert again.keys == ["a"]
+    again.run()
+    assert again.outcomes() == {"completed": 1}
+
+
+@pytest.mark.parametrize("rules", [{"dead_letter_doubts": True}, {"dead_letter_failures": True, "attempts": 1}])
+def test_what_raises_in_doubt_is_listed_before_it_is_dead_lettered(rules: dict[str, object]) -> None:
+    worker = Worker(**rules).own().deliver("a")
+    worker.run(InDoubt())
+
+    assert worker.running == []
+    assert [delivery.doubt for delivery in worker.publishing] == [True]
+    assert [doubt.reason for doubt in worker.store.doubts()] == ["raised"]
+
+
+def test_in_doubt_at_the_last_attempt_without_dead_letters_stops_and_is_listed() -> None:
+    worker = Worker(attempts=1).own().deliver("a")
+    worker.run(InDoubt()).pass_time(10)
+
+    assert isinstance(worker.engine.error, ConsumerStopped)
+    assert worker.running == []
+    assert [doubt.reason for doubt in worker.store.doubts()] == ["raised"]
+
+
+def test_what_a_closed_loop_never_completed_is_in_doubt_and_no_attempt_is_counted() -> None:
+    worker = Worker(attempts=2).own()
+    for _ in range(5):
+        worker.deliver("a", start=worker.count("deliveries"))
+        worker.run(NeverCompleted())
+
+    assert worker.running[0].deliveries[0].doubt
+    assert worker.running[0].deliveries[0].attempts == 0
+
+
+def test_a_slow_handlers_completion_leaves_beside_the_call_that_is_away() -> None:
+    worker = Worker(store_depth=4).own(*ROW[:2]).deliver("a").deliver("b", partition=ROW[1])
+    worker.run(took_ms=50)
+    worker.deliver("c", start=1)
+    worker.store_answers = False
+    worker.pass_time(2000)  # a renewal is away
+    before = len(worker.calls)
+
+    worker.run()
+
+    assert len(worker.calls) == before + 1
+    assert worker.last_exchange.completes
+
+
+def test_calls_that_are_away_together_are_repeated_together_and_in_order() -> None:
+    worker = Worker(store_depth=4).own(*ROW[:2]).deliver("a").deliver("b", partition=ROW[1])
+    worker.run(took_ms=50)
+    worker.store_answers = False
+    worker.deliver("c", start=1)
+    worker.run()
+    away = worker.calls[-2:]
+    worker.tick()
+    worker.engine.on_silence(StoreUnavailable("away"))
+    worker.pass_time(60)
+    assert worker.calls[-2:] == away
+
+    worker.store_answers = True
+    for call in away:
+        worker.answer(call)
+    worker.answer(away[0])  # a late copy of an answer changes nothing
+    worker.turn()
+
+    assert worker.outcomes() == {"completed": 2}
+    assert worker.keys == ["c"]
+
+
+def test_when_the_session_is_over_what_nobody_has_begun_is_called_back() -> None:
+    worker = Worker(lease_ms=5000).own().deliver("a")
+    [group] = worker.running
+    assert group.begin_before_ms is not None
+    assert group.begin_before_ms < worker.world.now_ms + 5000
+    worker.pass_time(6000)
+
+    assert worker.withdrawn

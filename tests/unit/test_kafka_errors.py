@@ -45,7 +45,7 @@ def test_events(code, reaction):
         ("UNRELEASED_INSTANCE_ID", Reaction.REJOIN),
         ("FENCED_INSTANCE_ID", Reaction.REFUSE),
         ("GROUP_AUTHORIZATION_FAILED", Reaction.REFUSE),
-        ("UNKNOWN_SERVER_ERROR", Reaction.REFUSE),
+        ("INVALID_REQUEST", Reaction.REFUSE),
     ],
 )
 def test_a_fatal_error_is_ruled_by_what_is_behind_it_also_where_fatal_says_no(behind, reaction, is_fatal):

@@ -110,12 +110,21 @@ def test_after_an_exception_everything_is_owed_from_the_first_not_returned():
     """Finding 5"""
     stand = Stand()
     stand.take(record(A, 0), record(A, 1))
+    stand.positions.returned()
     stand.take(record(A, 2), record(A, 3))  # taken, but an exception keeps them from being returned
     stand.positions.take_back()
     assert stand.a.owed == 2
     assert stand.b.owed == START
     stand.a.paid()
     assert stand.take(record(A, 2)) == [2]
+
+
+def test_what_was_returned_is_never_taken_back():
+    stand = Stand()
+    stand.take(record(A, 0), record(A, 1))
+    stand.positions.returned()
+    stand.positions.take_back()
+    assert stand.a.owed == 2
 
 
 def test_a_batch_that_began_a_partition_is_taken_back_to_its_first_message():

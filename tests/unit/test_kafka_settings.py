@@ -80,7 +80,7 @@ def test_the_users_dict_is_not_changed():
 
 @pytest.mark.parametrize("setting", ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"])
 def test_with_the_consumer_protocol_the_brokers_settings_are_named(setting):
-    with pytest.raises(ConfigurationError, match="group.protocol=consumer"):
+    with pytest.raises(ConfigurationError, match=r"group\.protocol=consumer"):
         consumer_settings({**BASE, "group.protocol": "consumer", setting: "1"})
     assert "partition.assignment.strategy" not in consumer_settings({**BASE, "group.protocol": "consumer"})
 

@@ -156,6 +156,7 @@ class KafkaBroker:
             while True:
                 messages = self._poll_once(max_messages, deadline)
                 if messages or self._assignment.was_told or time.monotonic() >= deadline:
+                    self._assignment.positions.returned()
                     return messages
         except KafkaException as failed:
             self._assignment.positions.take_back()

@@ -164,8 +164,12 @@ class Positions:
             )
         return taken
 
+    def returned(self) -> None:
+        """The caller has what was taken; `take_back` reaches no further back than here."""
+        self._taking = []
+
     def take_back(self) -> None:
-        """What the last `take` took is not returned after all: owe seeks back to the first of it, and everywhere."""
+        """What was taken is not returned after all: owe seeks back to the first of it, and everywhere."""
         for message in reversed(self._taking):
             position = self.get(TopicPartition(message.topic, message.partition))
             if position is not None:

@@ -101,7 +101,8 @@ class Claiming:
     def _on_spent(self, delivery: Delivery) -> None:
         """Every attempt is used up, so it ended its process each time: give up without running it once more."""
         self._desk.suspects.leave(delivery)
-        reason = f"attempts exhausted ({delivery.attempts}), its process ended each time"
+        ended = ", its process ended each time" if delivery.suspect else ""
+        reason = f"attempts exhausted ({delivery.attempts}){ended}"
         if self._rules.dead_letter_failures:
             self._desk.condemn(delivery, reason)
         else:

@@ -1,15 +1,20 @@
-"""The conversation with the store: one call at a time, repeated with the same arguments until it is answered.
+"""The conversation with the store: calls leave in order and are repeated with the same arguments until each is answered.
 
 Completions, releases, frontiers and ends gather here and leave with the next exchange, together with the claims that
-the engine chooses at that moment. So the store's round trip sets the size of the batch by itself: while one call is
-away the next one fills up.
+the engine chooses at that moment. While a call is away the next one fills up, so that the store's round trip sets the
+size of the batch by itself. Only what a slow handler waits for leaves at once, beside the calls that are away: its
+completion must not stand in a queue, because all that time it would be in doubt after a crash.
 
 Trust. A holder trusts its lease until `sent + lease - margin` of the last *answered* call, counted from before it was
 sent, on its own monotonic clock. Past that it starts and commits nothing (hole 14).
+
+Silence. One unanswered call makes all that are away unanswered: they are repeated together, in order. Whichever copy
+is executed, the answers are the same (core/claims.py); an answer that comes after all is matched by its call.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +58,7 @@ class Answers:
     session: Session
     session_lives: bool
     call: int
+    lapsed: bool = False  # told for the first time that the session is over
     completed: list[tuple[Delivery, Completion]] = field(default_factory=list)
     released: list[GiveBack] = field(default_factory=list)
     claimed: list[tuple[list[Delivery], Sequence[ClaimAnswer]]] = field(default_factory=list)
@@ -64,8 +70,7 @@ class _Sent:
 
     call: StoreCall
     sent_ms: int
-    again_ms: int = _AGAIN_FIRST_MS
-    due_ms: int | None = None  # when to repeat it; None while an answer may still come
+    session: Session | None = None
     completes: list[Delivery] = field(default_factory=list)
     releases: list[GiveBack] = field(default_factory=list)
     claims: list[list[Delivery]] = field(default_factory=list)
@@ -73,13 +78,18 @@ class _Sent:
 
 
 class Correspondence:
-    def __init__(self, lease_ms: int, margin_ms: int, instance: str | None) -> None:
+    """Args: `depth` is how many calls may be away at once, with a store that answers them in order."""
+
+    def __init__(self, lease_ms: int, margin_ms: int, instance: str | None, depth: int) -> None:
         self._lease_ms = lease_ms
         self._margin_ms = margin_ms
         self._instance = instance
+        self._depth = depth
         self._previous: int | None = None  # our session before this one
         self._renew_every_ms = lease_ms // 3
-        self._sent: _Sent | None = None
+        self._sent: deque[_Sent] = deque()
+        self._repeat_due_ms: int | None = None  # when to repeat what is away; None while answers may still come
+        self._again_ms = _AGAIN_FIRST_MS
         self._last_call = 0
         self._trusted_until_ms = -1
         self._renew_due_ms = 0
@@ -87,12 +97,15 @@ class Correspondence:
         self._releases: list[GiveBack] = []
         self._marks: dict[int, FrontierMark] = {}
         self._ends: list[int] = []
+        self._urgent = False
         self.session: Session | None = None
 
     # ------------------------------------------------------------------------------------------------ what to say next
 
     def complete(self, delivery: Delivery) -> None:
         self._completes.append(delivery)
+        if delivery.partition.pace.group_size == 1:
+            self._urgent = True
 
     def give_back(self, back: GiveBack) -> None:
         self._releases.append(back)
@@ -106,36 +119,45 @@ class Correspondence:
     # ------------------------------------------------------------------------------------------------------ the calls
 
     @property
-    def away(self) -> bool:
-        """Whether a call is on its way, answered or to be repeated."""
-        return self._sent is not None
+    def idle(self) -> bool:
+        """Whether no call is away."""
+        return not self._sent
 
     @property
     def silent(self) -> bool:
-        """Whether the last call got no answer."""
-        return self._sent is not None and self._sent.due_ms is not None
+        """Whether the calls that are away got no answer."""
+        return self._repeat_due_ms is not None
+
+    @property
+    def trusted_until_ms(self) -> int:
+        """On the engine's clock: past it nothing may start and nothing is committed."""
+        return self._trusted_until_ms
 
     def trusted(self, now_ms: int) -> bool:
         return now_ms < self._trusted_until_ms
 
-    def repeat(self, now_ms: int) -> StoreCall | None:
-        """The unanswered call, if it is due."""
-        sent = self._sent
-        if sent is None or sent.due_ms is None or now_ms < sent.due_ms:
-            return None
-        sent.due_ms = None
-        sent.sent_ms = now_ms
-        return sent.call
+    def open_to_more(self) -> bool:
+        """Whether another exchange may leave now."""
+        if not self._sent:
+            return True
+        return self._urgent and not self.silent and len(self._sent) < self._depth and self.session is not None
+
+    def repeat(self, now_ms: int) -> list[StoreCall]:
+        """The unanswered calls, if they are due."""
+        if self._repeat_due_ms is None or now_ms < self._repeat_due_ms:
+            return []
+        self._repeat_due_ms = None
+        for sent in self._sent:
+            sent.sent_ms = now_ms
+        return [sent.call for sent in self._sent]
 
     def open(self, now_ms: int, token: int) -> StoreCall:
-        self._sent = _Sent(OpenSession(token, self._instance, self._previous), now_ms)
-        return self._sent.call
+        return self._send(_Sent(OpenSession(token, self._instance, self._previous), now_ms))
 
     def take(self, now_ms: int, partitions: Sequence[Partition]) -> StoreCall:
         self._last_call += 1
         asks = tuple(OwnershipAsk(p.name.topic, p.name.partition) for p in partitions)
-        self._sent = _Sent(TakeOwnerships(self._last_call, asks), now_ms, joining=list(partitions))
-        return self._sent.call
+        return self._send(_Sent(TakeOwnerships(self._last_call, asks), now_ms, joining=list(partitions)))
 
     def exchange(self, now_ms: int, claims: list[list[Delivery]]) -> StoreCall | None:
         """The next exchange, None if there is nothing to say and no renewal is due."""
@@ -143,12 +165,15 @@ class Correspondence:
         if self.session is None or not (said or now_ms >= self._renew_due_ms):
             return None
         self._last_call += 1
-        sent = _Sent(
-            self._exchange_of(claims), now_ms, completes=self._completes, releases=self._releases, claims=claims
-        )
+        call = self._exchange_of(claims)
+        sent = _Sent(call, now_ms, self.session, completes=self._completes, releases=self._releases, claims=claims)
         self._completes, self._releases, self._marks, self._ends = [], [], {}, []
-        self._sent = sent
+        self._urgent = False
         self._renew_due_ms = now_ms + self._renew_every_ms
+        return self._send(sent)
+
+    def _send(self, sent: _Sent) -> StoreCall:
+        self._sent.append(sent)
         return sent.call
 
     def _exchange_of(self, claims: list[list[Delivery]]) -> Exchange:
@@ -165,27 +190,28 @@ class Correspondence:
 
     # ---------------------------------------------------------------------------------------------------- the answers
 
-    def on_session(self, session: Session) -> None:
-        assert self._sent is not None
-        self.session = session
-        self._trust(self._sent.sent_ms)
-        self._sent = None
+    def on_session(self, call: StoreCall, session: Session) -> None:
+        sent = self._answered(call)
+        if sent is not None:
+            self.session = session
+            self._trust(sent.sent_ms)
 
-    def on_ownerships(self, *, session_lives: bool) -> list[Partition]:
+    def on_ownerships(self, call: StoreCall, *, session_lives: bool) -> list[Partition]:
         """The partitions that were asked for."""
-        assert self._sent is not None
-        joining = self._sent.joining
-        self._sent = None
+        sent = self._answered(call)
+        if sent is None:
+            return []
         if not session_lives:
             self._lapse()
-        return joining
+        return sent.joining
 
-    def on_exchanged(self, reply: ExchangeReply) -> Answers:
-        sent, session = self._sent, self.session
-        assert sent is not None
-        assert session is not None
-        self._sent = None
-        answers = Answers(session, reply.session_lives, self._last_call)
+    def on_exchanged(self, call: StoreCall, reply: ExchangeReply) -> Answers | None:
+        """What the reply is about; None if that call was answered before."""
+        sent = self._answered(call)
+        if sent is None or not isinstance(sent.call, Exchange):
+            return None
+        session = sent.call.session
+        answers = Answers(session, reply.session_lives, sent.call.call)
         answers.completed = list(zip(sent.completes, reply.completes, strict=True))
         answers.released = sent.releases
         position = 0
@@ -194,33 +220,44 @@ class Correspondence:
             position += len(group)
         if reply.session_lives:
             self._trust(sent.sent_ms)
-        else:
+        elif session == self.session:
             self._lapse()
+            answers.lapsed = True
         return answers
 
     def on_silence(self, now_ms: int) -> None:
-        """No definite answer: the same call goes out again after a while."""
-        sent = self._sent
-        assert sent is not None
-        sent.due_ms = now_ms + sent.again_ms
-        sent.again_ms = min(sent.again_ms * 2, _AGAIN_MOST_MS)
+        """No definite answer: what is away goes out again after a while."""
+        if self._repeat_due_ms is None:
+            self._repeat_due_ms = now_ms + self._again_ms
+            self._again_ms = min(self._again_ms * 2, _AGAIN_MOST_MS)
 
     def pending(self) -> bool:
         """Whether anything is unsaid or unanswered, renewals apart."""
         return bool(self._sent or self._completes or self._releases or self._ends)
 
     def next_due_ms(self) -> int | None:
-        """When a repeat or a renewal is due; None while a call is on its way."""
-        if self._sent is not None:
-            return self._sent.due_ms
+        """When a repeat or a renewal is due; None while calls are away."""
+        if self._sent:
+            return self._repeat_due_ms
         return self._renew_due_ms if self.session is not None else None
 
+    def _answered(self, call: StoreCall) -> _Sent | None:
+        for sent in self._sent:
+            if sent.call is call:
+                self._sent.remove(sent)
+                self._again_ms = _AGAIN_FIRST_MS
+                if not self._sent:
+                    self._repeat_due_ms = None
+                return sent
+        return None
+
     def _trust(self, sent_ms: int) -> None:
-        self._trusted_until_ms = sent_ms + self._lease_ms - self._margin_ms
-        self._renew_due_ms = sent_ms + self._renew_every_ms
+        self._trusted_until_ms = max(self._trusted_until_ms, sent_ms + self._lease_ms - self._margin_ms)
+        self._renew_due_ms = max(self._renew_due_ms, sent_ms + self._renew_every_ms)
 
     def _lapse(self) -> None:
-        assert self.session is not None
+        if self.session is None:
+            return
         self._previous = self.session.number
         self.session = None
         self._trusted_until_ms = -1

@@ -27,7 +27,7 @@ class Desk:
         self.counters = counters
         self.protects = rules.semantics is Semantics.EFFECTIVELY_ONCE
         self.at_most_once = rules.semantics is Semantics.AT_MOST_ONCE
-        self.talk = Correspondence(rules.lease_ms, rules.margin_ms, rules.instance) if rules.store else None
+        self.talk = _conversation(rules)
         self.lanes = Lanes(rules)
         self.suspects = Suspects()
         self.effects = Effects()
@@ -47,10 +47,12 @@ class Desk:
     def start(self, lane: Lane, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             delivery.step(Event.BEGIN)
+        claimed = self.talk is not None and deliveries[0].digest is not None and not self.at_most_once
+        begin_before_ms = self.conversation.trusted_until_ms if claimed else None
         if self.rules.exclusive:
-            self.effects.groups.append(Group(lane, deliveries))
+            self.effects.groups.append(Group(lane, deliveries, begin_before_ms))
         else:  # each is ended by the user, in any order
-            self.effects.groups.extend(Group(lane, [delivery]) for delivery in deliveries)
+            self.effects.groups.extend(Group(lane, [delivery], begin_before_ms) for delivery in deliveries)
 
     def stop(self, error: BaseException | None) -> None:
         """Drain from the next turn on. The first error is the reason that the user is told."""
@@ -166,6 +168,12 @@ class Desk:
                 text=text,
             )
         )
+
+
+def _conversation(rules: Rules) -> Correspondence | None:
+    if not rules.store:
+        return None
+    return Correspondence(rules.lease_ms, rules.margin_ms, rules.instance, rules.store_depth)
 
 
 def _describe(error: BaseException | None) -> str:

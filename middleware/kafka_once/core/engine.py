@@ -158,7 +158,7 @@ class Engine:
         self._hand_back_waiting(partition)
         for _, deliveries in partition.awaiting:  # at most once: settled, never run. Possible by choice
             for delivery in deliveries:
-                self._desk.leave(delivery)
+                self._desk.leave(delivery, Outcome.SKIPPED)
         partition.awaiting.clear()
         self._desk.end_ownerships(partition)
 
@@ -201,19 +201,19 @@ class Engine:
 
     # --------------------------------------------------------------------------------------------- the store's answers
 
-    def on_session(self, session: Session) -> None:
-        self._desk.conversation.on_session(session)
+    def on_session(self, call: StoreCall, session: Session) -> None:
+        self._desk.conversation.on_session(call, session)
         self.counters.add("sessions")
         self._answered()
         self._desk.note(Kind.SESSION_OPENED, text=f"session {session.number}")
 
-    def on_ownerships(self, ownerships: Sequence[Ownership] | None) -> None:
-        joining = self._desk.conversation.on_ownerships(session_lives=ownerships is not None)
+    def on_ownerships(self, call: StoreCall, ownerships: Sequence[Ownership] | None) -> None:
+        joining = self._desk.conversation.on_ownerships(call, session_lives=ownerships is not None)
         self._answered()
         if ownerships is None:
             self._on_session_over()
             return
-        for partition, ownership in zip(joining, ownerships, strict=True):
+        for partition, ownership in zip(joining, ownerships, strict=False):
             partition.ownership = ownership
             partition.ownerships.append(ownership.number)
             if partition.claimed_up_to is None:
@@ -225,10 +225,12 @@ class Engine:
             else:
                 self._desk.end_ownerships(partition)
 
-    def on_exchanged(self, reply: ExchangeReply) -> None:
-        answers = self._desk.conversation.on_exchanged(reply)
+    def on_exchanged(self, call: StoreCall, reply: ExchangeReply) -> None:
+        answers = self._desk.conversation.on_exchanged(call, reply)
         self._answered()
-        if not answers.session_lives:
+        if answers is None:
+            return
+        if answers.lapsed:
             self._on_session_over()
         self._claiming.on_answers(answers)
 
@@ -260,6 +262,7 @@ class Engine:
 
     def _on_session_over(self) -> None:
         self._desk.note(Kind.SESSION_OVER)
+        self._desk.effects.withdraw = True
         for partition in self._partitions.values():
             partition.ownership = None
             partition.ownerships.clear()
@@ -319,7 +322,7 @@ class Engine:
         if talk is None:
             self._choose()
         else:
-            desk.effects.store = self._next_call(talk)
+            desk.effects.calls = self._next_calls(talk)
         if talk is None or talk.trusted(desk.now_ms):
             desk.effects.commit = self._commits.next(desk.now_ms, self._partitions.values(), talk)
         effects, desk.effects = desk.effects, Effects()
@@ -334,15 +337,15 @@ class Engine:
             elif item.phase is Phase.UNSETTLED:
                 self._claiming.on_confirmation_due(item)
 
-    def _next_call(self, talk: Correspondence) -> StoreCall | None:
+    def _next_calls(self, talk: Correspondence) -> list[StoreCall]:
         now_ms = self._desk.now_ms
-        if talk.away:
+        if not talk.open_to_more():
             return talk.repeat(now_ms)
         if talk.session is None:
-            return talk.open(now_ms, self._desk.entropy)
+            return [talk.open(now_ms, self._desk.entropy)]
         joining = [p for p in self._partitions.values() if p.tenure is Tenure.JOINING and p.take_due_ms <= now_ms]
         if joining:
-            return talk.take(now_ms, joining)
+            return [talk.take(now_ms, joining)] if talk.idle else []
         claims: list[list[Delivery]] = []
         if talk.trusted(now_ms) and not self._desk.stopping:
             claims = [
@@ -350,7 +353,8 @@ class Engine:
                 *self._claiming.choose_confirmations(),
                 *self._claiming.choose_suspect(),
             ]
-        return talk.exchange(now_ms, claims)
+        call = talk.exchange(now_ms, claims)
+        return [] if call is None else [call]
 
     def _choose(self) -> list[list[Delivery]]:
         """The groups to claim; those that need no claim are started at once."""

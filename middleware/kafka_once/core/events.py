@@ -27,7 +27,8 @@ class Outcome(StrEnum):
     """Published to the dead-letter topic, confirmed, and settled."""
 
     SKIPPED = "skipped"
-    """Settled without a dead letter because the chosen semantics says so (at most once, and the handler raised)."""
+    """Settled without being processed, because the semantics says so: at most once, and the handler raised, or its
+    partition went before it was run."""
 
     HANDED_BACK = "handed_back"
     """Not settled here: its partition was revoked, or the process drained. It is delivered again."""

@@ -88,17 +88,39 @@ class Handling:
         elif verdict is Verdict.FATAL:
             self._again(delivery)
             self._desk.stop(error)
+        elif verdict is Verdict.ABANDONED:
+            self._again(delivery, failed=False, doubt=True)
         elif delivery.partition.tenure is Tenure.GONE:
             self._again(delivery, doubt=verdict is Verdict.DOUBT)
-        elif verdict is Verdict.DOUBT and self._rules.dead_letter_doubts:
-            self._desk.condemn(delivery, "in doubt")
+        elif verdict is Verdict.DOUBT:
+            self._on_doubt(delivery, error)
         elif verdict is Verdict.REJECT:
-            self._give_up(delivery, "undecodable payload", dead_letter=self._rules.dead_letter_payloads)
+            self._give_up(delivery, "undecodable payload", self._rules.dead_letter_payloads)
         elif delivery.attempts + 1 >= self._rules.attempts:
             reason = f"attempts exhausted ({delivery.attempts + 1})"
-            self._give_up(delivery, reason, dead_letter=self._rules.dead_letter_failures)
+            self._give_up(delivery, reason, self._rules.dead_letter_failures)
         else:
-            self._retry(delivery, error, doubt=verdict is Verdict.DOUBT)
+            self._retry(delivery, error)
+
+    def _on_doubt(self, delivery: Delivery, error: BaseException) -> None:
+        """The doubt goes into the store first, which lists it; the next claim then says what the policy makes of it."""
+        desk, rules = self._desk, self._rules
+        last = delivery.attempts + 1 >= rules.attempts
+        if delivery.digest is None:  # nobody to list it; the message itself says so
+            delivery.doubt = True
+            if rules.dead_letter_doubts:
+                desk.condemn(delivery, "in doubt")
+            elif last:
+                self._give_up(delivery, f"attempts exhausted ({delivery.attempts + 1})", rules.dead_letter_failures)
+            else:
+                self._retry(delivery, error)
+        elif rules.dead_letter_doubts or (last and rules.dead_letter_failures):
+            self._again(delivery, doubt=True)
+        elif last:
+            self._again(delivery, failed=False, doubt=True)
+            desk.stop_for(delivery, f"attempts exhausted ({delivery.attempts + 1})", error)
+        else:
+            self._retry(delivery, error, doubt=True)
 
     def _on_raised_at_most_once(self, delivery: Delivery, error: BaseException, verdict: Verdict) -> None:
         self._desk.note(Kind.SKIPPED, delivery.partition, delivery, error)
@@ -109,7 +131,7 @@ class Handling:
         if verdict is Verdict.FATAL:
             self._desk.stop(error)
 
-    def _retry(self, delivery: Delivery, error: BaseException, *, doubt: bool) -> None:
+    def _retry(self, delivery: Delivery, error: BaseException, *, doubt: bool = False) -> None:
         desk, rules = self._desk, self._rules
         desk.counters.add("retries")
         desk.note(Kind.RAISED, delivery.partition, delivery, error)
@@ -117,20 +139,20 @@ class Handling:
         delivery.partition.lane.due_ms = desk.now_ms + wait_ms
         self._again(delivery, doubt=doubt)
 
-    def _again(self, delivery: Delivery, *, doubt: bool = False) -> None:
-        """This attempt failed; another one may follow, here or with another member."""
+    def _again(self, delivery: Delivery, *, failed: bool = True, doubt: bool = False) -> None:
+        """Another attempt may follow, here or with another member."""
         if delivery.digest is None:
-            delivery.attempts += 1
+            delivery.attempts += 1 if failed else 0
             self._wait_again(delivery)
         else:
-            self._desk.give_back(delivery, failed=True, doubt=doubt)
+            self._desk.give_back(delivery, failed=failed, doubt=doubt)
 
-    def _give_up(self, delivery: Delivery, reason: str, *, dead_letter: bool) -> None:
+    def _give_up(self, delivery: Delivery, reason: str, dead_letter: bool) -> None:  # noqa: FBT001  (the policy)
         if dead_letter:
             self._desk.note(Kind.GAVE_UP, delivery.partition, delivery, delivery.error)
             self._desk.condemn(delivery, reason)
-        else:
-            self._again(delivery)
+        else:  # not counted: with a handler that was mended, the next start tries it once more
+            self._again(delivery, failed=False)
             self._desk.stop_for(delivery, reason, delivery.error)
 
     # ----------------------------------------------------------------------------------------------------- dead letters

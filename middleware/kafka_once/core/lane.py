@@ -53,13 +53,17 @@ class Group:
     The executor appends to `results`, one entry per message in order (None, or what the handler raised), stops at the
     first that raised, and sets `ended` with `took_ms` at the end. Appending to a list is atomic, so the engine may
     look at the results of a running group.
+
+    Past `begin_before_ms` on the engine's clock the lease is not trusted any more: no message of the group is begun
+    then, and those that were not come back without a result. None: there is no claim to trust.
     """
 
-    __slots__ = ("deliveries", "ended", "lane", "results", "seen", "took_ms")
+    __slots__ = ("begin_before_ms", "deliveries", "ended", "lane", "results", "seen", "took_ms")
 
-    def __init__(self, lane: Lane, deliveries: list[Delivery]) -> None:
+    def __init__(self, lane: Lane, deliveries: list[Delivery], begin_before_ms: int | None = None) -> None:
         self.lane = lane
         self.deliveries = deliveries
+        self.begin_before_ms = begin_before_ms
         self.results: list[BaseException | None] = []
         self.seen = 0  # results that the engine has looked at
         self.ended = False

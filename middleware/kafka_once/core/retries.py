@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from kafka_once.errors import ConfigurationError, InDoubt, MessageError
+from kafka_once.errors import ConfigurationError, InDoubt, MessageError, NeverCompleted
 
 __all__ = ["Verdict", "backoff_ms", "classify"]
 
@@ -19,12 +19,17 @@ class Verdict(StrEnum):
     DOUBT = "doubt"
     """The handler cannot know whether its effect happened: the in-doubt policy decides."""
 
+    ABANDONED = "abandoned"
+    """Handed out, and nobody will say what became of it: in doubt, but no failed attempt."""
+
     FATAL = "fatal"
     """The process is to end (`SystemExit`, `KeyboardInterrupt`, a handler set up wrongly): never a success; release
     and stop."""
 
 
 def classify(error: BaseException) -> Verdict:
+    if isinstance(error, NeverCompleted):
+        return Verdict.ABANDONED
     if isinstance(error, InDoubt):
         return Verdict.DOUBT
     if isinstance(error, ConfigurationError):

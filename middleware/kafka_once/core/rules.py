@@ -28,6 +28,7 @@ class Rules:
         buffer: messages held per partition before it is paused.
         group_ms: how long a group of messages may take that is started at once: bounds what is in doubt after a crash.
         group_limit: the most messages of a group.
+        store_depth: calls that may be away to the store at once; more than 1 only if it answers them in order.
         dead_letter_failures, dead_letter_doubts: dead-letter (True), or stop and run again respectively.
     """
 
@@ -46,6 +47,7 @@ class Rules:
     dead_letter_doubts: bool = False
     lease_ms: int = 5_000
     commit_every_ms: int = 500
+    store_depth: int = 1
     instance: str | None = None
 
     @property
@@ -74,9 +76,13 @@ StoreCall = OpenSession | TakeOwnerships | Exchange
 
 @dataclass(slots=True)
 class Effects:
-    """What the runner is to do now, in this order. It decides nothing."""
+    """What the runner is to do now, in this order. It decides nothing.
 
-    store: StoreCall | None = None
+    `withdraw`: the session is over, so what no handler has begun must come back from the executor.
+    """
+
+    calls: list[StoreCall] = field(default_factory=list)
+    withdraw: bool = False
     groups: list[Group] = field(default_factory=list)
     publish: list[Delivery] = field(default_factory=list)
     commit: list[CommitMark] = field(default_factory=list)

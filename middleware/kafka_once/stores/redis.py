@@ -25,10 +25,12 @@ from redis.connection import parse_url
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
+from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import ConfigurationError
 from kafka_once.ports import Session, Survey
 from kafka_once.stores import redis_checks, redis_wire
 from kafka_once.stores.redis_errors import is_silence, translated
+from kafka_once.stores.redis_pipe import RedisPipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +92,7 @@ class RedisStore:
             raise ConfigurationError("timeout_ms", timeout_ms, f"make it shorter than the lease of {lease_ms} ms")
         self._address = without_password(url)
         self._allow_eviction = allow_eviction
+        self._timeout_s = timeout_ms / 1000
         self._client = _client(url, timeout_ms / 1000, client_options or {})
         self._mark = secrets.token_bytes(16)
         self._prefix = redis_wire.key_prefix(namespace)
@@ -158,6 +161,24 @@ class RedisStore:
             totals.update(json.loads(kept)["counters"])
         return Survey(sessions, claims, done, doubts, redis_wire.read_frontiers(frontiers), dict(totals))
 
+    def pipe(self) -> RedisPipe:
+        """A connection of its own on which calls need not wait for each other's answers."""
+        pool = self._client.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        texts = [script.text for script in (_OPEN_SESSION, _TAKE_OWNERSHIPS, _EXCHANGE)]
+        return RedisPipe(connection, texts, self._command_of, _answer_of, self._address, self._timeout_s)
+
+    def _command_of(self, session: Session | None, call: StoreCall) -> tuple[bytes | str | int, ...]:
+        if isinstance(call, OpenSession):
+            before = "" if call.previous is None else str(call.previous)
+            arguments: tuple[bytes | str, ...] = (redis_wire.token_bytes(call.token), call.instance or "", before)
+            return ("EVALSHA", _OPEN_SESSION.sha1, *self._head, *arguments)
+        if isinstance(call, TakeOwnerships):
+            assert session is not None
+            packed = [redis_wire.packed_ownership(ask) for ask in call.asks]
+            return ("EVALSHA", _TAKE_OWNERSHIPS.sha1, *self._head, redis_wire.packed_call(session, call.call), *packed)
+        return ("EVALSHA", _EXCHANGE.sha1, *self._head, *redis_wire.packed_exchange(call))
+
     def close(self) -> None:
         """Close the connection. Sessions stay until they are closed or lapse."""
         self._client.connection_pool.disconnect()
@@ -177,6 +198,14 @@ class RedisStore:
             if is_silence(error):
                 self._client.connection_pool.disconnect()
             raise translated(error, self._address) from error
+
+
+def _answer_of(call: StoreCall, reply: Any) -> object:
+    if isinstance(call, OpenSession):
+        return Session(int(reply), call.token)
+    if isinstance(call, TakeOwnerships):
+        return None if reply is None else [redis_wire.read_ownership(answer) for answer in reply]
+    return redis_wire.read_exchange(call, reply)
 
 
 def without_password(url: str) -> str:

@@ -35,7 +35,6 @@ _JOIN_S = 60.0  # until every worker has partitions, at the start
 _SETTLE_S = 30.0  # after the last kill
 _KILLING_S, _KILLING_EACH_S = 60.0, 15.0  # all kills together take at most a minute, and this much for each
 _KILL_PATIENCE_S = 30.0  # until one victim is at work
-_LULL_S = 1.5  # nobody works: send more
 _LATER_MS = 8.0  # a victim is killed at most that long after it was seen to write
 _LOOK_S = 0.0005
 _SURVEY_EVERY_S = 0.5
@@ -109,7 +108,6 @@ class Campaign:
         self.history = History()
         self._on_progress = on_progress
         self._progress = Progress()
-        self._skipped: dict[str, int] = {}
         self._rng = random.Random(plan.seed)
         self._payments = plan_payments(plan.distinct, plan.repeats, plan.partitions, plan.seed)
         # A quarter is kept for kills that do not count and for the end.
@@ -120,7 +118,8 @@ class Campaign:
         self._ledger = LedgerReader(folder / "ledger")
         self._events = EventReader(folder / "events")
         self._last_run_ns: dict[str, int] = {}
-        self._survey_due_s = 0.0
+        self._assigned: set[str] = set()  # lives that had partitions
+        self._surveyed_ns = 0
         self._workers = Workers(plan.processes, plan.program, folder, self._spec_of(folder))
 
     def run(self) -> History:
@@ -134,7 +133,7 @@ class Campaign:
                 self._settle()
                 self._workers.stop()
         finally:
-            self._look()
+            self._read()
             history.starts.extend(self._starts.read_new())
             history.sent, history.kills, history.exits = self._sender.sent, self._workers.kills, self._workers.exits
             history.reported = self._reported()
@@ -146,23 +145,20 @@ class Campaign:
     # ------------------------------------------------------------------------------------------------------ the course
 
     def _await_assignment(self) -> None:
-        def all_joined() -> bool:
-            return {event.life for event in self.history.events} >= set(self._workers.lives())
-
-        if not self._wait(all_joined, _JOIN_S):
+        if not self._wait(lambda: self._assigned >= set(self._workers.lives()), _JOIN_S):
             raise RuntimeError(f"not all workers had partitions after {_JOIN_S:.0f} s; see their logs")
 
     def _kill_all(self) -> None:
         counted = 0
         deadline_s = time.monotonic() + _KILLING_S + self.plan.kills * _KILLING_EACH_S
-        while counted < self.plan.kills and time.monotonic() < deadline_s:
+        while counted < self.plan.kills and self._payments and time.monotonic() < deadline_s:
             counted += self._kill_one()
 
     def _kill_one(self) -> bool:
         """Kill one worker; whether it counts."""
         victim = self._rng.randrange(self.plan.processes)
         later_s = self._rng.uniform(0, _LATER_MS) / 1000
-        self._send_chunk()
+        self._wait(lambda: self._workers.lives()[victim] in self._assigned, _JOIN_S)
         if not self._await_work(victim):
             return False
         time.sleep(later_s)
@@ -171,25 +167,28 @@ class Campaign:
         return kill is not None and was_at_work(kill, self._last_run_ns.get(kill.life))
 
     def _await_work(self, victim: int) -> bool:
-        """Wait until the victim writes to the ledger. While nobody does, there may be nothing to do: send more."""
+        """Send a chunk and wait until the victim writes to the ledger; if all is done without it, send another one."""
         life = self._workers.lives()[victim]
-        since_ns = time.monotonic_ns()
         deadline_s = time.monotonic() + _KILL_PATIENCE_S
+        sent_ns = self._send_chunk()
         while time.monotonic() < deadline_s:
             self._look()
             if life != self._workers.lives()[victim]:  # ended by itself
                 return False
-            if self._last_run_ns.get(life, 0) > since_ns:
+            if self._last_run_ns.get(life, 0) > sent_ns:
                 return True
-            if time.monotonic_ns() - max([since_ns, *self._last_run_ns.values()]) > _LULL_S * 1e9:
-                self._send_chunk()
-                since_ns = time.monotonic_ns()
+            if self._progress.lag == 0 and self._surveyed_ns > sent_ns:
+                if not self._payments:
+                    return False
+                sent_ns = self._send_chunk()
             time.sleep(_LOOK_S)
         return False
 
-    def _send_chunk(self) -> None:
+    def _send_chunk(self) -> int:
+        """Send the next chunk, if there is any left; returns when it was there."""
         chunk, self._payments = self._payments[: self._chunk], self._payments[self._chunk :]
         self._sender.send(chunk)
+        return time.monotonic_ns()
 
     def _settle(self) -> None:
         last_s = self._workers.kills[-1].time_ns / 1e9 if self._workers.kills else time.monotonic()
@@ -198,11 +197,8 @@ class Campaign:
         if not self._workers.kills:
             deadline_s += _SETTLE_S
 
-        def all_committed() -> bool:
-            return self._progress.lag == 0
-
         self._survey()
-        self._wait(all_committed, deadline_s - time.monotonic())
+        self._wait(lambda: self._progress.lag == 0, deadline_s - time.monotonic())
         self.history.committed = self._offsets.committed()
 
     # -------------------------------------------------------------------------------------------------------- watching
@@ -217,19 +213,25 @@ class Campaign:
         return True
 
     def _look(self) -> None:
-        """Read what is new; restart what ended by itself."""
+        """Restart what ended by itself; read what is new."""
         self._workers.supervise()
+        self._read()
+        if time.monotonic_ns() >= self._surveyed_ns + _SURVEY_EVERY_S * 1e9:
+            self._survey()
+
+    def _read(self) -> None:
         runs = self._ledger.read_new()
         for run in runs:
             self._last_run_ns[run.life] = run.time_ns
         self.history.ledger.extend(runs)
-        self.history.events.extend(self._events.read_new())
-        if time.monotonic() >= self._survey_due_s:
-            self._survey()
+        events = self._events.read_new()
+        self._assigned.update(event.life for event in events if event.kind == "assigned")
+        self.history.events.extend(events)
 
     def _survey(self) -> None:
         """The figures for people, and the lag, which also says when all is settled."""
         progress, history = self._progress, self.history
+        self._surveyed_ns = time.monotonic_ns()
         progress.deliveries = sum(event.number for event in history.events if event.kind == "polled")
         progress.skipped = _total_skipped(history.events)
         progress.processings = len(history.ledger)
@@ -238,7 +240,6 @@ class Campaign:
         progress.lag = sum(sent.offset >= committed.get(sent.partition, 0) for sent in self._sender.sent)
         progress.in_doubt = sum(entry.in_doubt for entry in history.ledger)
         self._on_progress(progress)
-        self._survey_due_s = time.monotonic() + _SURVEY_EVERY_S
 
     def _spec_of(self, folder: Path) -> Callable[[str, str], WorkerSpec]:
         plan = self.plan

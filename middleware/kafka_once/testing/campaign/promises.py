@@ -17,10 +17,17 @@ TAKEOVER_P95_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Counts of keys, but `deliveries`, `processings`, `repeats_processed` and `in_doubt`, which count events.
+    """What became of it, as counts.
 
-    `run_again`: effects of a key after its first that a crash explains: listed in doubt, or at the same coordinates.
-    `repeats_processed`: all others. `broken`: a sentence for each promise that was not kept.
+    Attributes:
+        distinct, lost, stuck, doubled, doubled_unreported: keys.
+        deliveries: what Kafka's client handed over in all processes, counted where the library takes it.
+        processings: effects, that is lines of the ledger.
+        run_again: effects after the first of their key that a crash explains: the key is listed in doubt, or it is the
+            same message again. `run_again_unreported`: of these, the ones that are not listed.
+        repeats_processed: all other effects after the first of their key.
+        in_doubt: entries of the library's list.
+        broken: a sentence for each promise that was not kept.
     """
 
     distinct: int
@@ -31,6 +38,7 @@ class Verdict:
     doubled: int
     doubled_unreported: int
     run_again: int
+    run_again_unreported: int
     repeats_processed: int
     in_doubt: int
     kills: list[KillReport]
@@ -62,6 +70,7 @@ def judge(history: History, semantics: Semantics) -> Verdict:
         doubled=len(_keys(doubled)),
         doubled_unreported=len(_keys(unreported)),
         run_again=len(doubled) - len(unexplained),
+        run_again_unreported=len(unreported) - len(unexplained),
         repeats_processed=len(unexplained),
         in_doubt=len(history.reported),
         kills=checker.examine_kills(history),

@@ -1,0 +1,71 @@
+"""Where other threads leave what they have for the runner, and where the runner waits for it, or for a socket."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Inbox"]
+
+Item = Callable[[], None]
+
+
+class Inbox:
+    """`put` from any thread, also in a signal handler; everything else from the runner's."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._asleep = False
+        self._reader, self._writer = socket.socketpair()  # works with select on every system
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def put(self, item: Item) -> None:
+        self._items.append(item)
+        if self._asleep:
+            try:
+                self._writer.send(b"\0")
+            except BlockingIOError:
+                return  # full of wake-ups already
+            except OSError:
+                return  # closed: nobody waits any more
+
+    def take(self) -> Item | None:
+        """The oldest item, None if there is none."""
+        return self._items.popleft() if self._items else None
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def wait(self, timeout_s: float, descriptor: int = -1) -> None:
+        """Until there is an item, or something to read at the descriptor, or the time is over."""
+        self._asleep = True
+        try:
+            if self._items:  # put between our last look and the flag
+                return
+            waited = [self._reader.fileno()] if descriptor < 0 else [self._reader.fileno(), descriptor]
+            ready = _wait(waited, timeout_s)
+        finally:
+            self._asleep = False
+        if self._reader.fileno() in ready:
+            self._empty_the_bell()
+
+    def _empty_the_bell(self) -> None:
+        try:
+            while len(self._reader.recv(4096)) == 4096:
+                continue
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+def _wait(descriptors: list[int], timeout_s: float) -> list[int]:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(max(0, int(timeout_s * 1000 + 0.999)))]

@@ -1,0 +1,134 @@
+"""A simulated Kafka: logs with gaps, one group, what it has committed, and members that learn of changes late."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple
+
+from kafka_once.core.calls import CommitMark, CommitResult
+from kafka_once.message import TopicPartition
+from tests.simulation.history import Committed, Produced
+
+if TYPE_CHECKING:
+    from tests.simulation.plan import Planned
+    from tests.simulation.worker import Worker
+    from tests.simulation.world import World
+
+__all__ = ["Commit", "Group", "Told"]
+
+
+class Told(NamedTuple):
+    """What a member is told in its next poll, not before `due_ms`. `what`: "assigned" | "revoked" | "lost"."""
+
+    what: str
+    names: list[TopicPartition]
+    due_ms: int = 0
+
+
+class Commit:
+    """An offset commit on its way. `fate`: "taken" | "lost" | "unanswered" (taken, and nobody says so)."""
+
+    def __init__(self, worker: Worker, marks: list[CommitMark], fate: str) -> None:
+        self.worker = worker
+        self.marks = marks
+        self.fate = fate
+
+
+class Group:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._to_come = list(reversed(world.plan.messages))
+        names = [TopicPartition("t", number) for number in range(world.plan.partitions)]
+        self.logs: dict[TopicPartition, list[Planned]] = {name: [] for name in names}
+        self.offsets: dict[TopicPartition, list[int]] = {name: [] for name in names}
+        self.committed: dict[TopicPartition, int] = {}
+        self.owners: dict[TopicPartition, Worker] = {}
+        self.rewound: set[TopicPartition] = set()
+
+    # -------------------------------------------------------------------------------------------------------- the logs
+
+    @property
+    def producing(self) -> bool:
+        return bool(self._to_come)
+
+    def produce(self) -> None:
+        message = self._to_come.pop()
+        name = TopicPartition("t", message.partition)
+        if self.offsets[name] and message.offset > self.offsets[name][-1] + 1:
+            self._world.saw("gap")
+        self.logs[name].append(message)
+        self.offsets[name].append(message.offset)
+        self._world.note(Produced(message.partition, message.offset, message.key, message.kind))
+
+    def index_of(self, name: TopicPartition) -> int:
+        """Where a reader begins that starts from what is committed."""
+        return bisect_left(self.offsets[name], self.committed.get(name, 0))
+
+    def lag(self) -> dict[int, int]:
+        lags = {name.partition: len(log) - self.index_of(name) for name, log in self.logs.items()}
+        return {partition: lag for partition, lag in lags.items() if lag}
+
+    # ----------------------------------------------------------------------------------------------------- memberships
+
+    def orphans(self) -> list[tuple[TopicPartition, list[Worker]]]:
+        """Partitions without an owner, each with the members that may get it."""
+        found = []
+        for name in self.logs:
+            if name not in self.owners:
+                takers = [w for w in self._world.members() if name not in w.bound]
+                if takers:
+                    found.append((name, takers))
+        return found
+
+    def give(self, name: TopicPartition, worker: Worker) -> None:
+        self.owners[name] = worker
+        worker.bound.add(name)
+        worker.told.append(Told("assigned", [name]))
+
+    def ask_back(self, name: TopicPartition) -> None:
+        """A clean move: the owner drains first."""
+        owner = self.owners[name]
+        if not any(told.what == "revoked" and name in told.names for told in owner.told):
+            owner.told.append(Told("revoked", [name]))
+
+    def take_away(self, name: TopicPartition, told_ms: int) -> None:
+        """The owner is a zombie from now on, and learns of it later."""
+        owner = self.owners.pop(name)
+        owner.told.append(Told("lost", [name], told_ms))
+
+    def released(self, worker: Worker, names: list[TopicPartition]) -> None:
+        for name in names:
+            worker.bound.discard(name)
+            if self.owners.get(name) is worker:
+                del self.owners[name]
+
+    def forget(self, worker: Worker) -> None:
+        """A dead member's session with the group has ended."""
+        for name in [name for name, owner in self.owners.items() if owner is worker]:
+            del self.owners[name]
+
+    # --------------------------------------------------------------------------------------------------------- commits
+
+    def commit(self, commit: Commit) -> list[CommitResult]:
+        return [self._commit_one(commit.worker, mark, commit.fate) for mark in commit.marks]
+
+    def _commit_one(self, worker: Worker, mark: CommitMark, fate: str) -> CommitResult:
+        world = self._world
+        if fate == "lost":
+            world.saw("commit lost")
+            return CommitResult(mark, "retry", "no answer")
+        zombie = self.owners.get(mark.partition) is not worker
+        if zombie and (worker.fenced or world.random.random() >= world.plan.odds.zombie_accepted):
+            world.saw("zombie commit refused")
+            return CommitResult(mark, "drop", "not a member")
+        if zombie:
+            world.saw("zombie commit accepted")
+        if mark.offset < self.committed.get(mark.partition, 0):
+            self.rewound.add(mark.partition)
+            world.saw("commit rewinds")
+        self.committed[mark.partition] = mark.offset
+        world.note(Committed(worker.name, mark.partition.partition, mark.offset))
+        if fate == "unanswered":
+            world.saw("commit unanswered")
+            return CommitResult(mark, "retry", "no answer")
+        return CommitResult(mark, "ok")

@@ -1,0 +1,132 @@
+"""Where groups run: handlers beside each other, or messages handed out one by one to a user's loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kafka_once.core.delivery import Delivery
+from kafka_once.core.lane import Group
+from kafka_once.errors import InDoubt, UndecodablePayload
+from kafka_once.message import TopicPartition
+from tests.simulation.history import Ended, Started
+from tests.simulation.plan import Behaviour
+
+if TYPE_CHECKING:
+    from tests.simulation.worker import Worker
+    from tests.simulation.world import World
+
+__all__ = ["Running", "Runs"]
+
+_PLAIN = Behaviour()
+
+
+class Running:
+    """A group that runs. `run` is the number of the handler run that has begun and not ended."""
+
+    __slots__ = ("group", "run")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.run: int | None = None
+
+    @property
+    def delivery(self) -> Delivery:
+        return self.group.deliveries[len(self.group.results)]
+
+
+class Runs:
+    """The executor of one worker. Each `step` begins or ends one handler."""
+
+    def __init__(self, world: World, worker: Worker, hand_out: int | None) -> None:
+        self._world = world
+        self._worker = worker
+        self._hand_out = hand_out
+        self._ready: deque[Group] = deque()
+        self.running: list[Running] = []
+
+    def start(self, group: Group) -> None:
+        if self._hand_out is None:
+            self.running.append(Running(group))
+        else:
+            self._ready.append(group)
+
+    def room(self) -> int:
+        """As `HandOut.room`, with a steady pace."""
+        return min(2, (self._hand_out or 0) - len(self.running)) - len(self._ready)
+
+    def withdraw(self, names: Sequence[TopicPartition] | None) -> None:
+        """End what was handed to us and nobody has begun."""
+        back = [group for group in self._ready if names is None or group.lane.partition.name in names]
+        for group in back:
+            self._ready.remove(group)
+            group.ended = True
+            self._worker.post_ran(group)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.running or self._ready)
+
+    def step(self) -> None:
+        """Begin or end one, any of them."""
+        choice = self._world.random.randrange(len(self.running) + (1 if self._ready else 0))
+        if choice == len(self.running):
+            self.running.append(Running(self._ready.popleft()))
+            return
+        running = self.running[choice]
+        if running.run is None:
+            self._begin(running)
+        else:
+            self._end(running, running.run)
+
+    def die(self) -> None:
+        for running in self.running:
+            if running.run is not None:
+                self._world.note(Ended(running.run, "killed"))
+        self.running.clear()
+        self._ready.clear()
+
+    # --------------------------------------------------------------------------------------------------- one handler run
+
+    def _begin(self, running: Running) -> None:
+        world, worker, delivery = self._world, self._worker, running.delivery
+        message = delivery.message
+        running.run = world.next_run()
+        name = delivery.partition.name
+        key = world.key_at(name, message.offset)
+        tenure = worker.tenures[delivery.partition]
+        world.runs_of_key[key] = world.runs_of_key.get(key, 0) + 1
+        world.note(Started(worker.name, running.run, tenure, name.partition, message.offset, key, delivery.doubt))
+
+    def _end(self, running: Running, run: int) -> None:
+        world, group = self._world, running.group
+        key = world.key_at(running.delivery.partition.name, running.delivery.offset)
+        behaviour = world.plan.behaviours.get(key, _PLAIN)
+        number = world.runs_of_key[key]
+        if number <= behaviour.kills and world.may_kill:
+            world.saw("handler killed its process")
+            world.crash(self._worker)
+            return
+        error = _error(behaviour, number - behaviour.kills)
+        if error is not None:
+            world.saw(f"handler raised {type(error).__name__}")
+        world.note(Ended(run, "returned" if error is None else "raised"))
+        running.run = None
+        group.results.append(error)
+        if error is None and len(group.results) < len(group.deliveries):
+            return
+        group.took_ms = world.plan.odds.handler_ms * len(group.results)
+        group.ended = True
+        self.running.remove(running)
+        self._worker.post_ran(group)
+
+
+def _error(behaviour: Behaviour, number: int) -> BaseException | None:
+    if number == behaviour.doubts:
+        return InDoubt("did it happen?")
+    if number == behaviour.exits:
+        return SystemExit(1)
+    if number <= behaviour.raises:
+        return UndecodablePayload("no") if behaviour.rejects else ValueError("again")
+    return None

@@ -1,0 +1,151 @@
+"""What happened, as an onlooker sees it: messages, handlers, Kafka's commits, the wire to the store, ends of processes.
+
+Nothing here is taken from the engine's state; `counters` in `Left` are what it published itself. The order of the list
+is the order of events. `worker` names one process (a restart has a new name), `tenure` one assignment of a partition.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kafka_once.core.semantics import Semantics
+
+__all__ = [
+    "AtRest",
+    "Committed",
+    "DeadLettered",
+    "Delivered",
+    "Ended",
+    "Event",
+    "Granted",
+    "Left",
+    "Over",
+    "Produced",
+    "Recorded",
+    "Started",
+    "Terms",
+]
+
+
+class Terms(NamedTuple):
+    """What was promised to this group."""
+
+    semantics: Semantics = Semantics.EFFECTIVELY_ONCE
+    store: bool = True
+    exclusive: bool = True
+
+
+class Produced(NamedTuple):
+    """`kind`: "plain" (has a key), "unprotected" (runs without a claim), "defect" (never runs, is dead-lettered)."""
+
+    partition: int
+    offset: int
+    key: str
+    kind: str = "plain"
+
+
+class Delivered(NamedTuple):
+    worker: str
+    partition: int
+    offset: int
+
+
+class Started(NamedTuple):
+    """A handler begins; `in_doubt` is what the message tells it."""
+
+    worker: str
+    run: int
+    tenure: int
+    partition: int
+    offset: int
+    key: str
+    in_doubt: bool = False
+
+
+class Ended(NamedTuple):
+    """`how`: "returned" | "raised" | "killed" (its process ended first)."""
+
+    run: int
+    how: str = "returned"
+
+
+class DeadLettered(NamedTuple):
+    """Kafka has the dead letter, whether or not it could say so."""
+
+    partition: int
+    offset: int
+    key: str
+
+
+class Committed(NamedTuple):
+    """Kafka took the offset."""
+
+    worker: str
+    partition: int
+    offset: int
+
+
+class Granted(NamedTuple):
+    """The store executed a claim of this process and granted it."""
+
+    worker: str
+    key: str
+
+
+class Recorded(NamedTuple):
+    """The store executed a completion and did not fence it: the key is done."""
+
+    worker: str
+    key: str
+
+
+class Over(NamedTuple):
+    """From here on others may take what this process had claimed.
+
+    `why`: "lapsed" (no renewal within the lease) | "crashed" | "replaced" (its static instance started again) |
+    "closed" (it closed its session).
+    """
+
+    worker: str
+    why: str
+
+
+class Left(NamedTuple):
+    """A process ended by itself. `clean`: it drained in time, so each of its deliveries has an outcome."""
+
+    worker: str
+    clean: bool
+    counters: dict[str, int]
+
+
+class AtRest(NamedTuple):
+    """The end of the calm phase.
+
+    Attributes:
+        settled: everything came to rest within the bound.
+        lag: per partition the messages that are not committed, where there are any.
+        unfinished: deliveries that living processes still hold.
+        claims: keys that the store holds as claimed.
+        doubts: keys in the store's in-doubt list.
+    """
+
+    settled: bool
+    lag: dict[int, int]
+    unfinished: int
+    claims: int
+    doubts: frozenset[str]
+
+
+Event = (
+    Produced
+    | Delivered
+    | Started
+    | Ended
+    | DeadLettered
+    | Committed
+    | Granted
+    | Recorded
+    | Over
+    | Left
+    | AtRest
+)

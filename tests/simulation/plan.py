@@ -1,0 +1,189 @@
+"""What one seed chooses before anything happens: the size of the world, the settings, the messages, the odds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from kafka_once.core.rules import Rules
+from kafka_once.core.semantics import Semantics
+from tests.simulation.history import Terms
+
+__all__ = ["ALWAYS", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
+
+ALWAYS = 1_000_000  # more often than anything is tried
+LEASE_MS = 1_000
+
+_SEMANTICS = [
+    (Semantics.EFFECTIVELY_ONCE, True, 70),
+    (Semantics.AT_MOST_ONCE, True, 12),
+    (Semantics.AT_MOST_ONCE, False, 6),
+    (Semantics.AT_LEAST_ONCE, False, 12),
+]
+_FAULTS = ("crash", "pause", "jump", "move", "snatch", "silence", "stop")
+_WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
+
+
+class Planned(NamedTuple):
+    """A message to come. See `history.Produced`."""
+
+    partition: int
+    offset: int
+    key: str
+    kind: str
+
+
+class Behaviour(NamedTuple):
+    """What a handler does with a key: its first `kills` runs end the process, the next `raises` raise, then it returns.
+
+    `doubts` and `exits` number the run that raises `InDoubt` and `SystemExit`, 0 for none.
+    """
+
+    kills: int = 0
+    raises: int = 0
+    doubts: int = 0
+    exits: int = 0
+    rejects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How likely what is. `faults`: per step, `wire`: per store call, `weights`: how eagerly the scheduler picks."""
+
+    fault: float
+    faults: dict[str, int]
+    wire: dict[str, float]
+    cut: float
+    commit: float
+    publish: float
+    zombie_accepted: float
+    weights: dict[str, float]
+    tick_ms: int
+    handler_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    workers: int
+    partitions: int
+    static: bool
+    rules: Rules
+    messages: list[Planned]
+    odds: Odds
+    steps: int
+    drain_ms: int
+    hand_out: int
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.rules.semantics, self.rules.store, self.rules.exclusive)
+
+
+def plan_of(seed: int) -> Plan:
+    rng = Random(seed)
+    partitions = rng.randint(1, 4)
+    rules = _rules(rng)
+    messages = _messages(rng, partitions, rules)
+    return Plan(
+        seed=seed,
+        workers=rng.choice((1, 2, 2, 3, 4)),
+        partitions=partitions,
+        static=rng.random() < 0.4,
+        rules=rules,
+        messages=messages,
+        odds=_odds(rng),
+        steps=rng.randint(100, 500),
+        drain_ms=rng.choice((20, 200, 2_000)),
+        hand_out=rng.randint(1, 6),
+        behaviours=_behaviours(rng, messages, rules),
+    )
+
+
+def _rules(rng: Random) -> Rules:
+    semantics, store = rng.choices([s[:2] for s in _SEMANTICS], [s[2] for s in _SEMANTICS])[0]
+    letters = rng.random() < 0.6
+    return Rules(
+        semantics=semantics,
+        store=store,
+        exclusive=rng.random() < 0.7,
+        concurrency=rng.randint(1, 4),
+        buffer=rng.choice((2, 5, 50)),
+        group_ms=2.0,
+        group_limit=rng.choice((1, 4, 10)),
+        attempts=rng.randint(2, 4),
+        backoff_ms=rng.choice((1, 20, 200)),
+        backoff_most_ms=400,
+        dead_letter_failures=letters,
+        dead_letter_payloads=letters,
+        dead_letter_doubts=letters and rng.random() < 0.3,
+        lease_ms=LEASE_MS,
+        commit_every_ms=rng.choice((0, 20, 200)),
+    )
+
+
+def _messages(rng: Random, partitions: int, rules: Rules) -> list[Planned]:
+    repeats = rng.uniform(0.2, 0.3)
+    offsets = [rng.choice((0, 0, 7)) for _ in range(partitions)]
+    keys: list[str] = []
+    messages = []
+    for number in range(rng.randint(5, 60)):
+        partition = rng.randrange(partitions)
+        if keys and rng.random() < repeats:
+            key, kind = rng.choice(keys), "plain"
+        else:
+            key, kind = f"k{number}", _kind(rng, rules)
+            if kind == "plain":
+                keys.append(key)
+        messages.append(Planned(partition, offsets[partition], key, kind))
+        offsets[partition] += 1 if rng.random() < 0.85 else rng.randint(2, 6)
+    return messages
+
+
+def _kind(rng: Random, rules: Rules) -> str:
+    chance = rng.random()
+    if chance < 0.03:
+        return "unprotected"
+    return "defect" if chance < 0.06 and rules.dead_letter_failures else "plain"
+
+
+def _behaviours(rng: Random, messages: list[Planned], rules: Rules) -> dict[str, Behaviour]:
+    strange = rng.choice((0.0, 0.1, 0.3))
+    keys = dict.fromkeys(message.key for message in messages)
+    return {key: _behaviour(rng, rules) for key in keys if rng.random() < strange}
+
+
+def _behaviour(rng: Random, rules: Rules) -> Behaviour:
+    """Under the policy "stop" every key can be processed in the end: nobody settles it otherwise."""
+    protects = rules.semantics is Semantics.EFFECTIVELY_ONCE
+    tries = rules.attempts - 1
+    chance = rng.random()
+    if chance < 0.5:
+        return Behaviour(raises=rng.randint(1, tries))
+    if chance < 0.65:
+        return Behaviour(doubts=1)
+    if chance < 0.75:
+        return Behaviour(exits=1)
+    if chance < 0.85:
+        forever = rules.dead_letter_failures and protects
+        return Behaviour(kills=ALWAYS if forever and rng.random() < 0.5 else 1)
+    if rules.dead_letter_failures:
+        return Behaviour(raises=ALWAYS, rejects=rng.random() < 0.3)
+    return Behaviour(raises=rng.randint(1, tries))
+
+
+def _odds(rng: Random) -> Odds:
+    return Odds(
+        fault=rng.choice((0.0, 0.005, 0.02, 0.05)),
+        faults={kind: rng.choice((0, 1, 1, 4)) for kind in _FAULTS},
+        wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
+        cut=rng.choice((0.0, 0.0, 0.01, 0.05)),
+        commit=rng.choice((0.0, 0.1, 0.3)),
+        publish=rng.choice((0.0, 0.3)),
+        zombie_accepted=rng.choice((0.0, 0.5, 1.0)),
+        weights={kind: rng.choice((0.3, 1.0, 1.0, 3.0)) for kind in ("turn", "store", "run", "commit", "publish", "group")},
+        tick_ms=rng.choice((2, 5, 20, 60)),
+        handler_ms=rng.choice((0.01, 0.3, 5.0)),
+    )
