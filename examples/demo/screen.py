@@ -81,15 +81,16 @@ COLUMNS = ("deliveries", "processings", "duplicates skipped", "kills", "in doubt
 
 
 def show_result(console: Console, verdicts: Mapping[Semantics, Verdict]) -> None:
-    """The semantics side by side, as the ledger tells it, and what was promised and broken."""
-    table = Table(title="What the external ledger says (payments)", title_justify="left", show_lines=True)
+    """The semantics side by side, as the ledger tells it; what that means; what was promised and not kept."""
+    table = Table(title="What the external ledger says (payments)", title_justify="left")
     table.add_column("")
     for semantics, verdict in verdicts.items():
         table.add_column(f"{semantics.value}\n{len(verdict.kills)} × kill -9", justify="right")
-    table.add_column("what it means")
-    for name, meaning in ROWS.items():
-        table.add_row(name, *(_cell(name, verdict) for verdict in verdicts.values()), meaning)
+    for name in ROWS:
+        table.add_row(name, *(_cell(name, verdict) for verdict in verdicts.values()))
     console.print(table)
+    for name, meaning in ROWS.items():
+        console.print(f"{name}: {meaning}", highlight=False)
     for semantics, verdict in verdicts.items():
         for sentence in verdict.broken:
             console.print(f"BROKEN under {semantics.value}: {sentence}", style="red", highlight=False)
@@ -98,10 +99,10 @@ def show_result(console: Console, verdicts: Mapping[Semantics, Verdict]) -> None
 
 
 ROWS = {
-    "lost": "Never made: at_most_once commits a message before it runs, and the kill came in between.",
-    "run again after a crash": "Made a second time: its process died after the effect and before that was recorded.",
-    "… and not reported": "Of these, nobody could know; effectively_once lists each one: kafka-once in-doubt.",
-    "repeats processed": "The producer sent it twice and it was made twice: only a memory of keys prevents that.",
+    "lost": "never made; at_most_once commits a message before it runs, and the kill came in between.",
+    "run again after a crash": "made twice; its process died after the effect and before that was recorded.",
+    "… of these, not reported": "nobody is told; effectively_once lists every one (kafka-once in-doubt).",
+    "repeats processed": "the producer sent it twice and it was made twice; only a memory of keys prevents that.",
 }
 
 
@@ -109,7 +110,7 @@ def _cell(name: str, verdict: Verdict) -> str:
     values = {
         "lost": verdict.lost,
         "run again after a crash": verdict.run_again,
-        "… and not reported": verdict.run_again_unreported,
+        "… of these, not reported": verdict.run_again_unreported,
         "repeats processed": verdict.repeats_processed,
     }
     return f"{values[name]:,}"

@@ -9,7 +9,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from examples.payments.ledger import LEDGER
 from examples.payments.produce import KAFKA, TOPIC
@@ -41,25 +41,24 @@ def was_in_doubt(runs: list[Run]) -> bool:
 
 def whole_topic() -> Iterator[bytes]:
     """Every message's value, from the beginning to the end as it is now. Joins no group."""
-    consumer = Consumer(KAFKA | {"group.id": "payments-audit", "enable.auto.commit": False})
+    consumer = Consumer(
+        KAFKA | {"group.id": "payments-audit", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
     try:
-        for partition in consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions:
-            yield from whole_partition(consumer, partition)
+        unread = set(consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions)
+        consumer.assign([TopicPartition(TOPIC, partition, OFFSET_BEGINNING) for partition in unread])
+        while unread:
+            message = consumer.poll(10)
+            if message is None:
+                sys.exit(f"Kafka stopped answering in the middle of topic {TOPIC!r}")
+            if message.error() is None:
+                yield message.value()
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                unread.discard(message.partition())
+            else:
+                raise KafkaException(message.error())
     finally:
         consumer.close()
-
-
-def whole_partition(consumer: Consumer, partition: int) -> Iterator[bytes]:
-    first, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=10)
-    consumer.assign([TopicPartition(TOPIC, partition, first)])
-    while first < end:
-        message = consumer.poll(10)
-        if message is None:
-            sys.exit(f"Kafka stopped answering in the middle of {TOPIC}[{partition}]")
-        if message.error():
-            raise KafkaException(message.error())
-        first = message.offset() + 1
-        yield message.value()
 
 
 def all_runs() -> dict[str, list[Run]]:

@@ -133,7 +133,7 @@ def test_payments_are_made_once(examples):
 
 
 def test_payments_survive_a_kill(examples):
-    examples.run("payments.produce", "--count", "2000", "--repeats", "200")
+    examples.run("payments.produce", "--count", "1000", "--repeats", "100")
     victim, survivor = examples.start("payments"), examples.start("payments")
     examples.wait_until_at_work()
     victim.kill()

@@ -92,10 +92,10 @@ class Runs:
     def _begin(self, running: Running) -> None:
         world, worker, delivery = self._world, self._worker, running.delivery
         message = delivery.message
-        running.run = world.next_run()
+        running.run = world.next_number()
         name = delivery.partition.name
         key = world.key_at(name, message.offset)
-        tenure = worker.tenures[delivery.partition]
+        tenure = worker.tenures[message]
         world.runs_of_key[key] = world.runs_of_key.get(key, 0) + 1
         world.note(Started(worker.name, running.run, tenure, name.partition, message.offset, key, delivery.doubt))
 
@@ -104,7 +104,7 @@ class Runs:
         key = world.key_at(running.delivery.partition.name, running.delivery.offset)
         behaviour = world.plan.behaviours.get(key, _PLAIN)
         number = world.runs_of_key[key]
-        if number <= behaviour.kills and world.may_kill:
+        if number <= behaviour.kills:
             world.saw("handler killed its process")
             world.crash(self._worker)
             return

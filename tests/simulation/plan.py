@@ -21,7 +21,7 @@ _SEMANTICS = [
     (Semantics.AT_MOST_ONCE, False, 6),
     (Semantics.AT_LEAST_ONCE, False, 12),
 ]
-_FAULTS = ("crash", "pause", "jump", "move", "snatch", "silence", "stop")
+_FAULTS = ("crash", "pause", "jump", "move", "snatch", "silence", "stop", "replace")
 _WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
 

@@ -231,6 +231,14 @@ def test_a_processed_repeat_breaks_effectively_once_only(story):
     assert judge(story.history, Semantics.AT_LEAST_ONCE).repeats_processed == 1
 
 
+def test_a_redelivery_after_the_repeat_counts_as_run_again(story):
+    first, repeat = story.send("key", 0), story.send("key", 1)
+    for sent in (first, repeat, first, repeat):
+        story.run(sent)
+    verdict = judge(story.commit_all().history, Semantics.AT_LEAST_ONCE)
+    assert (verdict.run_again, verdict.run_again_unreported, verdict.repeats_processed) == (2, 2, 1)
+
+
 def test_an_unreported_redelivery_counts_as_run_again_not_as_repeat(story):
     sent = story.send("key")
     story.run(sent)

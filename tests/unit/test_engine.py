@@ -737,3 +737,68 @@ def test_when_the_session_is_over_what_nobody_has_begun_is_called_back() -> None
     worker.pass_time(6000)
 
     assert worker.withdrawn
+
+
+# ----------------------------------------------------------------------------------------------- found by the simulation
+
+
+def test_at_most_once_never_runs_what_another_session_recorded_first() -> None:
+    world = World()
+    late = Worker(world, semantics=Semantics.AT_MOST_ONCE, lease_ms=5000).own(ROW[0])
+    late.store_answers = False
+    late.deliver("a")
+    claim = late.calls[-1]
+    late.answer(claim)
+    late.turn()
+    record = late.calls[-1]
+    world.now_ms += 6000
+    other = Worker(world, semantics=Semantics.AT_MOST_ONCE).own(ROW[1]).deliver("a", partition=ROW[1])
+    assert len(other.running) == 1
+
+    late.answer(record)
+    late.store_answers = True
+    late.turn()
+
+    assert late.running == []
+    assert late.outcomes() == {"repeat": 1}
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_at_most_once_settles_what_is_dead_lettered_before_it_ran(store: bool) -> None:  # noqa: FBT001
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=store).own().deliver_defect(fatal=False)
+    worker.publish()
+    worker.deliver("b", start=1).run().pass_time(200)
+
+    assert worker.outcomes() == {"dead_lettered": 1, "completed": 1}
+    assert worker.committed == {ROW[0]: 2}
+
+
+def test_at_most_once_frees_the_claim_of_what_is_dead_lettered_in_doubt() -> None:
+    world = World()
+    dead = Worker(world, semantics=Semantics.AT_MOST_ONCE, dead_letter_doubts=True).own()
+    dead.store_answers = False
+    dead.deliver("a")
+    dead.store.exchange(dead.calls[-1])
+    dead.die()
+    other = Worker(world, semantics=Semantics.AT_MOST_ONCE, dead_letter_doubts=True).own().deliver("a")
+    other.publish()
+    other.deliver("a", start=1).pass_time(200)
+
+    assert other.outcomes() == {"dead_lettered": 1, "repeat": 1}
+    assert other.committed == {ROW[0]: 2}
+
+
+def test_at_most_once_ends_every_delivery_although_the_partition_is_lost_meanwhile() -> None:
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE).own()
+    worker.store_answers = False
+    worker.deliver("a")
+    worker.answer(worker.calls[-1])
+    worker.turn()
+    record = worker.calls[-1]
+    worker.engine.on_lost([ROW[0]])
+    worker.store_answers = True
+    worker.answer(record)
+    worker.turn()
+
+    assert worker.engine.drained()
+    assert worker.outcomes() == {"skipped": 1}

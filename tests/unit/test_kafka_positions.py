@@ -3,7 +3,7 @@
 from confluent_kafka import Message as ClientMessage
 
 from kafka_once.brokers.kafka_positions import START, Jump, Positions
-from kafka_once.message import TopicPartition
+from kafka_once.message import Message, TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -132,3 +132,14 @@ def test_a_batch_that_began_a_partition_is_taken_back_to_its_first_message():
     stand.take(record(A, 7), record(A, 8))
     stand.positions.take_back()
     assert stand.a.owed == 7
+
+
+def test_a_copied_message_equals_a_constructed_one():
+    parts = {"key": b"k", "value": b"v", "headers": [("a", b"1"), ("a", None)], "leader_epoch": 4}
+    (copied,) = Stand().positions.take([ClientMessage(*A, 7, timestamp=(1, 99), **parts)], [])
+    constructed = Message(*A, 7, timestamp_ms=99, **parts)
+    for part in Message.__slots__:
+        assert getattr(copied, part) == getattr(constructed, part), part
+    (bare,) = Stand().positions.take([ClientMessage(*A, 7, timestamp=(0, -1))], [])
+    for part in Message.__slots__:
+        assert getattr(bare, part) == getattr(Message(*A, 7), part), part

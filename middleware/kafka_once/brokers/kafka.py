@@ -260,7 +260,7 @@ class KafkaBroker:
 
     def _trouble(self, error: KafkaError) -> None:
         """The client's connections: it tries again by itself, whatever it is."""
-        self._warn(f"Kafka: {rule_on_event(error).text}")
+        self._warn(f"Kafka: {rule_on_event(error).text}", error.name())
 
     def _position_of(self, partition: TopicPartition) -> Position | None:
         return self._assignment.positions.get(partition)
@@ -353,11 +353,11 @@ class KafkaBroker:
             return BrokerRefused(f"Kafka: {rule_on_event(error).text}")
         return BrokerUnavailable(f"Kafka does not tell what the group has committed: {error.str()}")
 
-    def _warn(self, text: str) -> None:
-        """Warn, the same thing at most once a minute."""
-        now = time.monotonic()
-        if now - self._warned.get(text, -_WARN_AGAIN_S) >= _WARN_AGAIN_S:
-            self._warned[text] = now
+    def _warn(self, text: str, subject: str = "") -> None:
+        """Warn, of the same subject (the text, if none is given) at most once a minute."""
+        now, subject = time.monotonic(), subject or text
+        if now - self._warned.get(subject, -_WARN_AGAIN_S) >= _WARN_AGAIN_S:
+            self._warned[subject] = now
             self._on_warning(text)
 
 

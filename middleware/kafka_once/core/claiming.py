@@ -159,6 +159,9 @@ class Claiming:
         if completion is Completion.FENCED:
             self._on_fenced(delivery)
             return
+        if completion is Completion.DOUBLED and delivery.phase is Phase.RECORDING:
+            self._on_duplicate(delivery)  # at most once, and another session was first: it runs there
+            return
         if completion is Completion.FORGOTTEN:
             desk.counters.add("forgotten")
             desk.note(Kind.FORGOTTEN, delivery.partition, delivery)

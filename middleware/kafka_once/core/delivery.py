@@ -5,7 +5,7 @@
     CLAIMING     its key is asked for                        GRANTED ready · DUPLICATE over · REFUSED waiting
     READY        granted, not started                        BEGIN running · RECORD recording · CLAIM claiming (alone)
                                                              CONDEMN publishing · GIVE_BACK releasing
-    RECORDING    at most once: done is written before the    WRITTEN settling · REFUSED waiting
+    RECORDING    at most once: done is written before the    WRITTEN settling · REFUSED waiting · DUPLICATE over
                  run
     SETTLING     at most once: the commit is to be answered  BEGIN running · LEAVE over
                  before the run
@@ -86,7 +86,7 @@ TABLE: dict[Phase, dict[Event, Phase]] = {
         _E.CONDEMN: _P.PUBLISHING,
         _E.GIVE_BACK: _P.RELEASING,
     },
-    _P.RECORDING: {_E.WRITTEN: _P.SETTLING, _E.REFUSED: _P.WAITING},
+    _P.RECORDING: {_E.WRITTEN: _P.SETTLING, _E.REFUSED: _P.WAITING, _E.DUPLICATE: _P.OVER},
     _P.SETTLING: {_E.BEGIN: _P.RUNNING, _E.LEAVE: _P.OVER},
     _P.RUNNING: {
         _E.FINISH: _P.COMPLETING,
@@ -139,6 +139,7 @@ class Delivery:
         "reason",
         "refusals",
         "session",
+        "settled",
         "suspect",
     )
 
@@ -161,6 +162,7 @@ class Delivery:
         self.fence = 0
         self.attempts = 0  # finished ones, by the store's count (ours without a store)
         self.doubt = False
+        self.settled = False  # at most once: before it runs
         self.suspect = False
         self.alone = False
         self.held = False  # a suspect whose turn has not come: its claim is held

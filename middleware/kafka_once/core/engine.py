@@ -292,6 +292,11 @@ class Engine:
         """At most once: the offset is committed, and the commit answered, before the handler starts."""
         for delivery in deliveries:
             partition.frontier.settle(delivery.offset)
+            delivery.settled = True
+        if partition.tenure is Tenure.GONE:
+            for delivery in deliveries:
+                self._desk.leave(delivery, Outcome.SKIPPED)
+            return
         partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
         self._commits.urge()
 

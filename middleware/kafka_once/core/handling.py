@@ -41,8 +41,8 @@ class Handling:
             self._on_unstarted(group)
 
     def _unclaimed(self, delivery: Delivery) -> bool:
-        """No claim is to be completed or released after its run: it has none, or done was written before."""
-        return delivery.digest is None or self._desk.at_most_once
+        """No claim is to be completed or released after its run: it has none, or was settled before."""
+        return delivery.digest is None or delivery.settled
 
     def _on_returned(self, delivery: Delivery) -> None:
         desk = self._desk
@@ -56,7 +56,7 @@ class Handling:
     def _end(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.step(Event.END)
         self._desk.ran(delivery)
-        if self._desk.at_most_once:  # settled before it ran
+        if delivery.settled:
             self._desk.over(delivery, outcome)
         else:
             self._desk.settle(delivery, outcome)

@@ -8,7 +8,6 @@ Derive a test class from `BrokerConformance` and give it a fixture `world`:
             return MyWorld()
 """
 
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

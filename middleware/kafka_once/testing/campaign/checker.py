@@ -33,15 +33,14 @@ _MS = 1_000_000
 
 
 class Rerun(NamedTuple):
-    """`later` began, or took effect, although `earlier` of the same key had."""
+    """`later` began, or took effect, although `earlier` of the same key had.
+
+    `is_repeat`: it is another message of the producer's, never seen here before; else the same one delivered again.
+    """
 
     earlier: Entry
     later: Entry
-
-    @property
-    def is_repeat(self) -> bool:
-        """Whether it is another message of the producer's, not the same one delivered again."""
-        return (self.earlier.partition, self.earlier.offset) != (self.later.partition, self.later.offset)
+    is_repeat: bool
 
 
 class KillReport(NamedTuple):
@@ -96,11 +95,14 @@ def _not_settled(history: History) -> Iterable[Sent]:
 def find_reruns(entries: Iterable[Entry]) -> list[Rerun]:
     """Each entry after the first of its key, with the one before it. Of `starts`: begun again; of `ledger`: doubled."""
     last: dict[str, Entry] = {}
+    seen: set[tuple[int, int]] = set()
     reruns = []
     for entry in sorted(entries, key=lambda entry: entry.time_ns):
+        place = (entry.partition, entry.offset)
         if entry.key in last:
-            reruns.append(Rerun(last[entry.key], entry))
+            reruns.append(Rerun(last[entry.key], entry, is_repeat=place not in seen))
         last[entry.key] = entry
+        seen.add(place)
     return reruns
 
 

@@ -1,0 +1,96 @@
+"""What goes wrong on its own, whatever is on its way: one fault at a time, chosen by the seed's odds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["FAULTS", "inject"]
+
+
+def _crash(world: World) -> bool:
+    if not world.processes:
+        return False
+    world.crash(world.random.choice(world.processes))
+    return True
+
+
+def _pause(world: World) -> bool:
+    living = world.living()
+    if living:
+        world.pause(world.random.choice(living))
+    return bool(living)
+
+
+def _jump(world: World) -> bool:
+    """Nobody gets anything done for longer than a lease."""
+    world.pass_time(world.plan.rules.lease_ms + world.random.randint(-200, 200))
+    return True
+
+
+def _move(world: World) -> bool:
+    """A clean move: the owner is asked to let go."""
+    owned = [name for name, owner in world.group.owners.items() if owner.joined]
+    if owned:
+        world.group.ask_back(world.random.choice(owned))
+    return bool(owned)
+
+
+def _snatch(world: World) -> bool:
+    """The owner is taken for dead and learns of it later: a zombie until then."""
+    owned = list(world.group.owners)
+    if not owned:
+        return False
+    told_ms = world.now_ms + world.random.choice((0, 50, 500, 2_000))
+    first = world.random.choice(owned)
+    whole = world.random.random() < 0.5
+    owner = world.group.owners[first]
+    for name in [n for n in owned if n == first or (whole and world.group.owners[n] is owner)]:
+        world.group.take_away(name, told_ms)
+    return True
+
+
+def _silence(world: World) -> bool:
+    """The store answers nobody for a while."""
+    if world.silent_until_ms > world.now_ms:
+        return False
+    world.silent_until_ms = world.now_ms + world.random.choice((50, 500, 2_000))
+    return True
+
+
+def _stop(world: World) -> bool:
+    """SIGTERM."""
+    living = world.living()
+    if living:
+        world.random.choice(living).stop()
+    return bool(living)
+
+
+def _replace(world: World) -> bool:
+    """A static instance starts again while its earlier process may still live."""
+    if not world.plan.static:
+        return False
+    world.restart(world.random.randrange(len(world.slots)))
+    return True
+
+
+FAULTS: dict[str, Callable[[World], bool]] = {
+    "crash": _crash,
+    "pause": _pause,
+    "jump": _jump,
+    "move": _move,
+    "snatch": _snatch,
+    "silence": _silence,
+    "stop": _stop,
+    "replace": _replace,
+}
+
+
+def inject(world: World) -> None:
+    odds = world.plan.odds.faults
+    kind = world.random.choices(list(odds), list(odds.values()))[0] if any(odds.values()) else None
+    if kind is not None and FAULTS[kind](world):
+        world.saw(f"fault: {kind}")

@@ -1,0 +1,205 @@
+"""The scheduler: first a time of faults, then a calm one in which everything has to come to rest."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from tests.simulation.faults import inject
+from tests.simulation.history import AtRest
+from tests.simulation.wire import key_of
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["Schedule"]
+
+_CALM_MS = 120_000
+_CALM_STEPS = 30_000
+_IDLE_MS = 25
+_KINDS = ("turn", "store", "run", "commit", "publish", "group", "late")
+
+
+class Schedule:
+    """Completes what is pending, one thing a step."""
+
+    def __init__(self, world: World) -> None:
+        self.steps = 0
+        self._world = world
+        self._weights = [*(world.plan.odds.weights[kind] for kind in _KINDS[:-1]), 0.3]
+        self._doing = {
+            "turn": self._turn,
+            "store": self._store,
+            "run": self._run_handler,
+            "commit": self._commit,
+            "publish": self._publish,
+            "group": self._group,
+            "late": self._late,
+        }
+
+    def run(self) -> None:
+        """All of it, to the end."""
+        world, odds = self._world, self._world.plan.odds
+        for _ in range(world.plan.steps):
+            if odds.fault and world.random.random() < odds.fault:
+                inject(world)
+            self._step()
+        self._calm()
+
+    # ----------------------------------------------------------------------------------------------------------- a step
+
+    def _step(self) -> None:
+        world = self._world
+        random = world.random
+        self.steps += 1
+        if random.random() < 0.3:
+            world.pass_time(random.randint(1, world.plan.odds.tick_ms))
+        order = list(_KINDS)
+        weights = list(self._weights)
+        while order:
+            marks = list(accumulate(weights))
+            chance = random.random() * marks[-1]
+            place = next(i for i, mark in enumerate(marks) if chance < mark or i == len(marks) - 1)
+            if self._doing[order[place]]():
+                return
+            del order[place], weights[place]
+        self._idle()
+
+    def _idle(self) -> None:
+        """Nothing is on its way: only time brings something."""
+        self._world.pass_time(_IDLE_MS)
+        for worker in self._world.living():
+            worker.turn()
+
+    def _turn(self) -> bool:
+        world = self._world
+        wanting = [worker for worker in world.living() if worker.wants_turn()]
+        if wanting:
+            world.random.choice(wanting).turn()
+        return bool(wanting)
+
+    def _store(self) -> bool:
+        trip = self._take("store")
+        if trip is not None:
+            self._world.wire.advance(trip)
+        return trip is not None
+
+    def _run_handler(self) -> bool:
+        busy = [worker for worker in self._world.living() if worker.runs.busy]
+        if busy:
+            self._world.random.choice(busy).runs.step()
+        return bool(busy)
+
+    def _commit(self) -> bool:
+        commit = next(iter(self._world.pending["commit"]), None)
+        if commit is not None:
+            self._world.pending["commit"].remove(commit)
+            commit.worker.answers.append(self._world.group.commit(commit))
+        return commit is not None
+
+    def _publish(self) -> bool:
+        publish = self._take("publish")
+        if publish is None:
+            return False
+        world = self._world
+        unsure = world.faulty and world.random.random() < world.plan.odds.publish
+        if unsure:
+            world.saw("publish unconfirmed")
+        publish.worker.published(
+            publish.delivery, taken=not unsure or world.random.random() < 0.5, known=not unsure
+        )
+        return True
+
+    def _late(self) -> bool:
+        copy = self._take("late")
+        if copy is not None:
+            self._world.wire.execute_copy(copy)
+        return copy is not None
+
+    def _take(self, kind: str):  # type: ignore[no-untyped-def]
+        items = self._world.pending[kind]
+        return items.pop(self._world.random.randrange(len(items))) if items else None
+
+    # ------------------------------------------------------------------------------------------------- around the group
+
+    def _group(self) -> bool:
+        """Messages are produced, the sleeping wake, the dead are missed and started again, orphans get an owner."""
+        world = self._world
+        choices = [*self._of_processes()]
+        if world.group.producing:
+            choices.append(world.group.produce)
+        choices += [lambda n=name, t=takers: world.group.give(n, world.random.choice(t)) for name, takers in world.group.orphans()]
+        if choices:
+            world.random.choice(choices)()
+        return bool(choices)
+
+    def _of_processes(self):  # type: ignore[no-untyped-def]
+        world = self._world
+        for worker in world.processes:
+            if worker.state == "paused" and worker.wakes_ms <= world.now_ms:
+                yield worker.wake
+        for slot, worker in enumerate(world.slots):
+            if worker.state in {"dead", "ended"}:
+                yield lambda slot=slot: world.restart(slot)
+        for owner in dict.fromkeys(world.group.owners.values()):
+            if owner.state == "dead":
+                yield lambda owner=owner: world.group.forget(owner)
+
+    # ------------------------------------------------------------------------------------------------------------ calm
+
+    def _calm(self) -> None:
+        """No more faults. Late copies may still arrive, the sleeping wake, the dead come back."""
+        world = self._world
+        world.faulty = False
+        world.silent_until_ms = 0
+        for worker in world.processes:
+            worker.wakes_ms = min(worker.wakes_ms, world.now_ms)
+        until_ms, until_steps = world.now_ms + _CALM_MS, self.steps + _CALM_STEPS
+        while not self._settled() and world.now_ms < until_ms and self.steps < until_steps:
+            self._step()
+            self._nudge()
+        settled = self._settled()
+        self._stop_all(until_steps)
+        self._note_rest(settled=settled)
+
+    def _settled(self) -> bool:
+        world = self._world
+        if world.group.producing or any(world.pending.values()) or any(w.state != "alive" for w in world.slots):
+            return False
+        if len(world.processes) > len(world.slots) or not all(worker.idle for worker in world.processes):
+            return False
+        return not world.group.lag() and not any(worker.engine.unfinished for worker in world.processes)
+
+    def _nudge(self) -> None:
+        """A zombie's late commit may rewind what the owner committed, which the owner cannot know: only the next
+        assignment finds it (a rewind is redelivery, never loss). Brings that assignment about."""
+        group = self._world.group
+        for name in sorted(group.rewound):
+            owner = group.owners.get(name)
+            if owner is not None and owner.state == "alive" and owner.idle and not owner.engine.unfinished:
+                group.rewound.discard(name)
+                group.ask_back(name)
+
+    def _stop_all(self, until_steps: int) -> None:
+        world = self._world
+        for worker in world.living():
+            worker.stop()
+        while world.processes and self.steps < until_steps:
+            self._step_of_the_end()
+
+    def _step_of_the_end(self) -> None:
+        self.steps += 1
+        if not (self._turn() or self._store() or self._run_handler() or self._commit() or self._publish()):
+            self._idle()
+
+    def _note_rest(self, *, settled: bool) -> None:
+        world = self._world
+        world.note(
+            AtRest(
+                settled=settled and not world.processes,
+                lag=world.group.lag(),
+                unfinished=sum(worker.engine.unfinished for worker in world.processes),
+                claims=world.store.survey().claims,
+                doubts=frozenset(key_of(doubt.digest) for doubt in world.store.doubts(100_000)),
+            )
+        )

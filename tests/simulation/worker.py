@@ -1,0 +1,334 @@
+"""One process: the production engine, and what the runner does with it, cut into turns that the scheduler takes.
+
+The order of things in a turn is the runner's. Between any two effects the process may be stopped or killed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kafka_once.core.delivery import Defect
+from kafka_once.core.engine import Engine
+from kafka_once.core.lane import Group as LaneGroup
+from kafka_once.errors import BrokerRefused, BrokerUnavailable, MissingKey
+from kafka_once.message import Message, TopicPartition
+from tests.simulation.group import Commit, Told
+from tests.simulation.handlers import Runs
+from tests.simulation.history import DeadLettered, Delivered, Left
+from tests.simulation.wire import digest_of
+
+if TYPE_CHECKING:
+    from kafka_once.core.calls import CommitMark, CommitResult, Session
+    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.rules import Effects
+    from tests.simulation.plan import Planned
+    from tests.simulation.world import World
+
+__all__ = ["Publish", "Worker"]
+
+_TURN_AT_LEAST_EVERY_MS = 50  # what the runner waits at most, more or less
+
+
+@dataclass(slots=True)
+class _Held:
+    """One assignment: the next message of the log to fetch."""
+
+    position: int
+    tenure: int
+
+
+@dataclass(slots=True)
+class _Revocation:
+    names: list[TopicPartition]
+    until_ms: int
+
+
+@dataclass(slots=True)
+class Publish:
+    """A dead letter on its way."""
+
+    worker: Worker
+    delivery: Delivery
+
+
+class Worker:
+    """`state`: "alive" | "paused" | "dead" | "ended"."""
+
+    def __init__(self, world: World, number: int, engine: Engine) -> None:
+        rules = engine.rules
+        self.number = number
+        self.name = f"w{number}"
+        self.engine = engine
+        self.state = "alive"
+        self.wakes_ms = 0
+        self.session: Session | None = None  # of the last call to open one, as the store's link keeps it
+        self.bound: set[TopicPartition] = set()  # what it holds or thinks it holds
+        self.told: deque[Told] = deque()
+        self.fenced = False  # another process has its static id
+        self.answers: list[list[CommitResult]] = []
+        self.tenures: dict[Message, int] = {}
+        self.runs = Runs(world, self, None if rules.exclusive else world.plan.hand_out)
+        self._world = world
+        self._clock_ahead_ms = number * 1_000_003  # monotonic clocks have nothing in common
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._rest: deque[Callable[[], None]] = deque()  # effects that the process was stopped before
+        self._held: dict[TopicPartition, _Held] = {}
+        self._paused: set[TopicPartition] = set()
+        self._fresh: list[TopicPartition] = []
+        self._revocation: _Revocation | None = None
+        self._closing = False
+        self._drain_until_ms: int | None = None
+        self._turned_ms = -1_000
+        self._stirred = True
+
+    # --------------------------------------------------------------------------------------------------- looked at
+
+    @property
+    def now_ms(self) -> int:
+        return self._world.now_ms + self._clock_ahead_ms
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group gives it partitions."""
+        return self.state in {"alive", "paused"} and not self._closing and not self.fenced
+
+    @property
+    def idle(self) -> bool:
+        return not (self._inbox or self._rest or self._revocation or self.runs.busy or self.told or self._fetchable())
+
+    def wants_turn(self) -> bool:
+        if self._inbox or self._rest or self._stirred or self.answers or self.told or self._revocation:
+            return True
+        due_ms = self.engine.next_due_ms()
+        if due_ms is not None and due_ms <= self.now_ms:
+            return True
+        return self._world.now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS or bool(self._fetchable())
+
+    def _fetchable(self) -> list[TopicPartition]:
+        logs = self._world.group.logs
+        return [n for n, held in self._held.items() if n not in self._paused and held.position < len(logs[n])]
+
+    # --------------------------------------------------------------------------------------------------- from outside
+
+    def post(self, answer: Callable[[Engine], None]) -> None:
+        self._inbox.append(lambda: answer(self.engine))
+
+    def post_ran(self, group: LaneGroup) -> None:
+        self._inbox.append(lambda: self.engine.on_ran(group))
+
+    def wake(self) -> None:
+        self.state = "alive"
+
+    def stop(self) -> None:
+        self._inbox.append(self.engine.stop)
+
+    def fence(self) -> None:
+        """Its static instance has joined again: Kafka refuses this one for good."""
+        self.fenced = True
+        self.told.extend(Told("lost", [name]) for name in sorted(self.bound))
+        self._inbox.append(lambda: self.engine.stop(BrokerRefused("fenced")))
+
+    # ------------------------------------------------------------------------------------------------------- the turns
+
+    def turn(self) -> None:
+        self._turned_ms = self._world.now_ms
+        self._stirred = False
+        if self._rest:
+            self._go_on()
+        elif self._revocation is not None:
+            self._drain(self._revocation)
+        else:
+            self._whole_turn()
+
+    def _whole_turn(self) -> None:
+        self._tick()
+        self._take_inbox()
+        self._perform(self.engine.decide(), inside_callback=False)
+        if self.state == "alive":
+            self._poll()
+        if self.state != "alive" or self._revocation is not None:
+            return
+        self._read_committed()
+        self._deliver()
+        if self.engine.stopping:
+            self._end_if_drained()
+
+    def _tick(self) -> None:
+        self.engine.tick(self.now_ms, self._world.random.getrandbits(53))
+        if not self.engine.rules.exclusive:
+            self.engine.offer(self.runs.room())
+
+    def _take_inbox(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+        for running in self.runs.running:
+            if len(running.group.results) > running.group.seen:
+                self.engine.on_ran(running.group)
+
+    def _poll(self) -> None:
+        for results in self.answers:
+            self._tick()
+            self.engine.on_committed(results)
+        self.answers.clear()
+        while self.told and self.told[0].due_ms <= self._world.now_ms and self._revocation is None:
+            self._on_told(self.told.popleft())
+
+    def _on_told(self, told: Told) -> None:
+        self._tick()
+        self._stirred = True
+        if told.what == "assigned":
+            self.engine.on_assigned(told.names)
+            for name in told.names:
+                self._held[name] = _Held(self._world.group.index_of(name), self._world.next_number())
+                self._paused.discard(name)
+            self._fresh.extend(told.names)
+            return
+        names = [name for name in told.names if name in self._held]
+        if told.what == "revoked":
+            self._revoke(names)
+            return
+        self._world.saw("lost told")
+        self.engine.on_lost(names)
+        self.runs.withdraw(names)
+        self._let_go(told.names)
+
+    def _let_go(self, names: list[TopicPartition]) -> None:
+        for name in names:
+            self._held.pop(name, None)
+        self._fresh = [name for name in self._fresh if name not in names]
+        self._world.group.released(self, names)
+
+    def _read_committed(self) -> None:
+        if not self._fresh or (self._world.faulty and self._world.random.random() < 0.2):
+            return
+        for name in self._fresh:
+            offset = self._world.group.committed.get(name)
+            if offset is not None:
+                self.engine.on_committed_read(name, offset, forgotten=False)
+        self._fresh.clear()
+
+    def _deliver(self) -> None:
+        fetchable = self._fetchable()
+        if not fetchable:
+            return
+        self._tick()
+        self._stirred = True
+        name = self._world.random.choice(fetchable)
+        held = self._held[name]
+        log = self._world.group.logs[name]
+        for planned in log[held.position : held.position + self._world.random.randint(1, 8)]:
+            held.position += 1
+            self._deliver_one(name, planned, held.tenure)
+
+    def _deliver_one(self, name: TopicPartition, planned: Planned, tenure: int) -> None:
+        message = Message(name.topic, name.partition, planned.offset, leader_epoch=0)
+        self.tenures[message] = tenure
+        self._world.note(Delivered(self.name, name.partition, planned.offset))
+        digest = digest_of(planned.key) if planned.kind == "plain" and self.engine.rules.store else None
+        defect = Defect("no idempotency key", MissingKey("none"), fatal=False) if planned.kind == "defect" else None
+        self.engine.on_delivered(message, name, digest, defect)
+
+    # ----------------------------------------------------------------------------------------------------- the effects
+
+    def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
+        steps = self._rest
+        world = self._world
+        if (call := effects.store) is not None:
+            steps.append(lambda: world.wire.send(self, call))
+        steps.extend(lambda group=group: self.runs.start(group) for group in effects.groups)  # type: ignore[misc]
+        for delivery in effects.publish:
+            steps.append(lambda delivery=delivery: world.pending["publish"].append(Publish(self, delivery)))  # type: ignore[misc]
+        if effects.commit:
+            steps.append(lambda: self._commit(effects.commit, inside_callback=inside_callback))
+        if effects.pause:
+            steps.append(lambda: self._paused.update(effects.pause))
+        if effects.resume:
+            steps.append(lambda: self._paused.difference_update(effects.resume))
+        if steps:
+            self._stirred = True
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The process may be stopped, or killed, before any of its effects."""
+        while self._rest and not self._world.cuts(self):
+            self._rest.popleft()()
+
+    def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
+        commit = Commit(self, marks, self._world.commit_fate())
+        if not inside_callback:
+            self._world.pending["commit"].append(commit)
+            return
+        self._world.finish_commits(self)
+        self.engine.on_committed(self._world.group.commit(commit))
+
+    # ------------------------------------------------------------------------------------------ revocations and the end
+
+    def _revoke(self, names: list[TopicPartition]) -> None:
+        self.engine.on_revoked(names)
+        self.runs.withdraw(names)
+        until_ms = self._drain_until_ms or self._world.now_ms + self._world.plan.drain_ms
+        self._revocation = _Revocation(names, until_ms)
+
+    def _drain(self, revocation: _Revocation) -> None:
+        """A turn without a poll, inside the callback."""
+        drained = self.engine.drained(revocation.names)
+        if not drained and self._world.now_ms < revocation.until_ms:
+            self._turn_without_poll()
+            return
+        self._world.saw("revoked, drained" if drained else "revoked, not drained")
+        self._commit_last()
+        self.engine.on_gone(revocation.names)
+        self._revocation = None
+        self._let_go(revocation.names)
+        self._turn_without_poll()
+        if self._closing and self.state == "alive":
+            self._end()
+
+    def _turn_without_poll(self) -> None:
+        self._tick()
+        self._take_inbox()
+        self._perform(self.engine.decide(), inside_callback=True)
+
+    def _commit_last(self) -> None:
+        self._tick()
+        marks = self.engine.commit_last()
+        if marks:
+            self._commit(marks, inside_callback=True)
+
+    def _end_if_drained(self) -> None:
+        if self._drain_until_ms is None:
+            self.runs.withdraw(None)
+            self._drain_until_ms = self._world.now_ms + self._world.plan.drain_ms
+        if self.engine.drained() or self._world.now_ms >= self._drain_until_ms:
+            self._closing = True
+            self._commit_last()
+            self._revoke(list(self._held))
+
+    def _end(self) -> None:
+        """The goodbye; then the process is no more."""
+        clean = self.engine.drained() and not self.runs.busy
+        self._world.saw("ended, drained" if clean else "ended, not drained")
+        self._world.wire.close(self)
+        self._world.end(self)
+        self._world.note(Left(self.name, clean, self.engine.counters.as_dict()))
+
+    def die(self, state: str) -> None:
+        """Nothing more comes from here."""
+        self.state = state
+        self.runs.die()
+        self._inbox.clear()
+        self._rest.clear()
+
+    # ------------------------------------------------------------------------------------------------------ dead letters
+
+    def published(self, delivery: Delivery, *, taken: bool, known: bool) -> None:
+        if taken:
+            name = delivery.partition.name
+            key = self._world.key_at(name, delivery.offset)
+            self._world.note(DeadLettered(name.partition, delivery.offset, key))
+        if self.state in {"alive", "paused"}:
+            error = None if known else BrokerUnavailable("no answer")
+            self._inbox.append(lambda: self.engine.on_published(delivery, error))
