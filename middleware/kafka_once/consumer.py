@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import TopicPartition
 
@@ -95,7 +95,7 @@ class ConsumerMessage:
     def fence(self) -> int:
         return self._message.fence
 
-    def __enter__(self) -> ConsumerMessage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -275,7 +275,7 @@ class Consumer:
             self._executor.end(topic, partition, offset, NeverCompleted("handed out and never completed"))
         self._member.join()
 
-    def __enter__(self) -> Consumer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""A message as it stands in the dead-letter topic: bytes unchanged, and headers that say where it comes from and why."""
+"""A message as it stands in the dead-letter topic: bytes unchanged, and headers that say whence it comes and why."""
 
 from __future__ import annotations
 

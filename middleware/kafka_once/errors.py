@@ -64,7 +64,7 @@ class ConfigurationError(KafkaOnceError):
 
 
 class MessageError(KafkaOnceError):
-    """This message cannot be processed, however often it is tried. Its text never quotes the payload."""
+    """A message that cannot be processed, however often it is tried. Its text never quotes the payload."""
 
 
 class MissingKey(MessageError):
@@ -100,7 +100,7 @@ class BrokerRefused(BrokerError):
 
 
 class ConsumerStopped(KafkaOnceError):
-    """A message could not be settled and the policy is to stop. It is not committed and comes again at the next start."""
+    """A message cannot be settled and the policy is to stop. It is not committed and comes again at the next start."""
 
 
 class InDoubt(KafkaOnceError):

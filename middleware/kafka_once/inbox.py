@@ -19,8 +19,8 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._asleep = False
         self._reader, self._writer = socket.socketpair()  # works with select on every system
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        for end in (self._reader, self._writer):
+            end.settimeout(0)
 
     def put(self, item: Item) -> None:
         self._items.append(item)

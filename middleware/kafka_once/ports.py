@@ -1,4 +1,4 @@
-"""The contracts at the edge: what a store, a broker and a clock must do. Adapters implement them, the runner calls them.
+"""The contracts at the edge: what a store and a broker must do. Adapters implement them, the runner calls them.
 
 A store speaks in batches: one `exchange` carries the last completions and the next claims in one round trip. Every
 store call may be repeated with the same arguments and must then give the same answers; that is how an unknown outcome
@@ -40,9 +40,9 @@ __all__ = [
     "FrontierMark",
     "Namespace",
     "Outgoing",
-    "PipelinedStore",
     "Ownership",
     "OwnershipAsk",
+    "PipelinedStore",
     "Rebalances",
     "ReleaseAsk",
     "Session",
@@ -100,7 +100,7 @@ class Store(Protocol):
     """
 
     def check(self) -> list[str]:
-        """Write and read back what every run needs; return warnings as sentences. Raises `StoreRefused` with a remedy."""
+        """Try what every run needs; return warnings as sentences. Raises `StoreRefused` with a remedy."""
         ...
 
     def open_session(self, token: int, instance: str | None = None, previous: int | None = None) -> Session:

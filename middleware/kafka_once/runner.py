@@ -59,7 +59,8 @@ def boot_clock_s() -> float:
 class RunnerSettings:
     """`mark` goes into the metadata of our commits, so that a later start knows them for ours (see DESIGN.md,
     Adoption); `store_is_new` says that the store knew nothing of this group. `answer_s`: how long Kafka may take
-    to answer while nothing else goes on. `report_every_s`: how often the counters are logged and kept in the store; None for never."""
+    to answer while nothing else goes on. `report_every_s`: how often the counters are logged and kept in the store; None
+    for never."""
 
     topics: Sequence[str]
     group: str

@@ -92,10 +92,10 @@ class PipeLink:
                 self._away.popleft()
                 self._remember(reply)
                 self._post(_answer(call, reply))
-            if self._away and time.monotonic() - self._away[0][1] > self._pipe.timeout_s:
-                raise StoreUnavailable(f"no answer from the store within {self._pipe.timeout_s:g} s")
         except BaseException as error:  # noqa: BLE001  (as above)
             self._fail(error)
+        if self._away and time.monotonic() - self._away[0][1] > self._pipe.timeout_s:
+            self._fail(StoreUnavailable(f"no answer from the store within {self._pipe.timeout_s:g} s"))
 
     def _remember(self, reply: object) -> None:
         if isinstance(reply, Session):

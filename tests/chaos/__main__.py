@@ -82,13 +82,15 @@ def plan_for(options: argparse.Namespace, kafka: KafkaServer, store: RedisServer
 
 
 def show_kills(verdict: Verdict) -> None:
-    print("kill  victim          ms since its last run  running  ended in last 2 ms  ran again  in doubt")
+    print("                      ms since its           ended in       ran    in doubt, of these")
+    print("kill  victim          last run     running   last 2 ms    again    begun + ended + only claimed")
     for number, report in enumerate(verdict.kills, 1):
         idle = "never ran" if report.idle_ms is None else f"{report.idle_ms:.1f}"
-        mark = "" if report.at_work else "  (not at work: does not count)"
+        mark = "" if report.at_work else "   (not at work: does not count)"
+        doubts = f"{report.in_doubt} = {report.doubt_running} + {report.doubt_ended} + {report.doubt_claimed}"
         print(
-            f"{number:4}  {report.kill.life:14}  {idle:>21}  {report.running:7}  {report.lately:18}  "
-            f"{report.again:9}  {report.in_doubt:8}{mark}"
+            f"{number:4}  {report.kill.life:14}  {idle:>8}  {report.running:10}  {report.lately:10}  "
+            f"{report.again:7}    {doubts}{mark}"
         )
 
 

@@ -309,3 +309,16 @@ def test_a_topic_that_is_gone_has_no_keys_to_show(project):
     listed = json.loads(project.call("in-doubt", app, "--show-keys", "--json").stdout)
     assert [each["key"] for each in listed] == [None, None, None]
     assert all(each["note"] for each in listed)
+
+
+def test_check_finds_that_the_store_lost_its_memory(project):
+    project.create_topic()
+    project.produce("order-0", "order-1", "order-2")
+    with or_skip(lambda: start_redis("embedded")) as server:
+        app = project.write_app(ENDS_AFTER_THREE, store=server.url, concurrency=1)
+        assert project.run(app).returncode == 0
+        assert findings(project.call("check", app))["problem"] == []
+        with server.client() as client:
+            client.flushall()
+        (problem,) = findings(project.call("check", app))["problem"]
+        assert "it is empty, and Kafka's offsets say that the group worked with it before" in problem

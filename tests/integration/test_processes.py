@@ -332,5 +332,5 @@ def test_a_loop_that_names_offsets_is_told_what_to_write(kafka: KafkaServer, red
         {"bootstrap.servers": kafka.bootstrap, "group.id": "g"}, store=redis_server.url, key=header("id")
     )
     for call in (lambda: consumer.commit(offsets=[]), consumer.seek, consumer.assign, consumer.pause):
-        with pytest.raises(Exception, match="engine|comes again|claims belong|offsets follow"):
+        with pytest.raises(Exception, match=r"engine|comes again|claims belong|offsets follow"):
             call()

@@ -81,8 +81,13 @@ class ServerWorld:
     def produce(self, topic: str, records: list[Record]) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
         failed: list[object] = []
+
+        def on_delivery(error: object, _message: object) -> None:
+            if error is not None:
+                failed.append(error)
+
         for key, value, headers in records:
-            producer.produce(topic, value, key, headers=headers, on_delivery=lambda e, _m: failed.append(e) if e else None)
+            producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
             producer.poll(0)
         assert producer.flush(30) == 0
         assert not failed
@@ -96,7 +101,8 @@ class ServerWorld:
                 consumer.assign([place])
                 for _ in range(low, high):
                     message = consumer.poll(10)
-                    assert message is not None and not message.error()
+                    assert message is not None
+                    assert not message.error()
                     records.append((message.key(), message.value(), message.headers() or []))
         return records
 

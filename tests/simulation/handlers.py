@@ -87,7 +87,7 @@ class Runs:
         self.running.clear()
         self._ready.clear()
 
-    # --------------------------------------------------------------------------------------------------- one handler run
+    # -------------------------------------------------------------------------------------------------- one handler run
 
     def _begin(self, running: Running) -> None:
         world, worker, delivery = self._world, self._worker, running.delivery

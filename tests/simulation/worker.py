@@ -322,7 +322,7 @@ class Worker:
         self._inbox.clear()
         self._rest.clear()
 
-    # ------------------------------------------------------------------------------------------------------ dead letters
+    # ----------------------------------------------------------------------------------------------------- dead letters
 
     def published(self, delivery: Delivery, *, taken: bool, known: bool) -> None:
         if taken:

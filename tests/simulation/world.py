@@ -142,7 +142,7 @@ class World:
         self.pending[kind] = [item for item in self.pending[kind] if item.worker is not worker]
         return taken
 
-    # ----------------------------------------------------------------------------------------- what goes wrong in a turn
+    # ---------------------------------------------------------------------------------------- what goes wrong in a turn
 
     def cuts(self, worker: Worker) -> bool:
         """Whether the process is stopped or killed here, between two effects."""

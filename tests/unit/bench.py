@@ -25,7 +25,7 @@ class World:
 
 
 class Worker:
-    """One engine with everything that it asked for. Store calls are answered at once unless `store_answers` is False."""
+    """One engine and what it asked for. Store calls are answered at once unless `store_answers` is False."""
 
     def __init__(self, world: World | None = None, **rules: object) -> None:
         self.world = world or World()
@@ -41,7 +41,7 @@ class Worker:
         self.calls: list[StoreCall] = []
         self.withdrawn = False
 
-    # ------------------------------------------------------------------------------------------------ what the test says
+    # ----------------------------------------------------------------------------------------------- what the test says
 
     def own(self, *names: TopicPartition) -> "Worker":
         self.tick()
@@ -52,7 +52,8 @@ class Worker:
         self.tick()
         for number, key in enumerate(keys):
             digest = key.encode().ljust(16, b".") if key else None
-            self.engine.on_delivered(Message(partition.topic, partition.partition, start + number), partition, digest, None)
+            message = Message(partition.topic, partition.partition, start + number)
+            self.engine.on_delivered(message, partition, digest, None)
         return self.turn()
 
     def deliver_defect(self, *, fatal: bool) -> "Worker":
@@ -91,7 +92,7 @@ class Worker:
         """kill -9: the session lapses, nothing is sent any more."""
         self.world.now_ms += self.rules.lease_ms + 1
 
-    # ---------------------------------------------------------------------------------------------------- the small runner
+    # ------------------------------------------------------------------------------------------------- the small runner
 
     def tick(self) -> None:
         self.engine.tick(self.world.now_ms, 0)

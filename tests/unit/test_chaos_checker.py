@@ -263,6 +263,7 @@ def test_more_keys_run_again_than_handlers_were_running(story):
         story.run(sent, "a.1", in_doubt=True)
     report = checker.examine_kills(story.commit_all().history)[0]
     assert (report.running, report.again, report.in_doubt) == (1, 2, 3)
+    assert (report.doubt_running, report.doubt_ended, report.doubt_claimed) == (1, 2, 0)
     assert "kill 1 (a.0): 2 ran again, 1 were running" in story.broken_bounds()
     assert story.broken() == []  # all of it is reported
 
@@ -296,7 +297,9 @@ def test_a_claim_that_was_not_started_counts_for_the_victim_at_work_on_its_parti
     story.kill("b.0")
     story.kill("a.0")
     story.report(claimed)
-    assert [report.in_doubt for report in checker.examine_kills(story.history)] == [0, 1]
+    reports = checker.examine_kills(story.history)
+    assert [report.in_doubt for report in reports] == [0, 1]
+    assert reports[1].doubt_claimed == 1
 
 
 def test_a_doubt_belongs_to_a_kill_before_it(story):

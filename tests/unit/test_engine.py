@@ -267,7 +267,7 @@ def test_a_handler_that_is_set_up_wrongly_stops_the_consumer() -> None:
 
 
 @pytest.mark.parametrize("fatal", [False, True])
-def test_a_message_without_a_key_is_dead_lettered_or_stops_the_consumer(fatal: bool) -> None:  # noqa: FBT001
+def test_a_message_without_a_key_is_dead_lettered_or_stops_the_consumer(fatal: bool) -> None:
     worker = Worker().own().deliver_defect(fatal=fatal)
 
     assert isinstance(worker.engine.error, ConsumerStopped) is fatal
@@ -585,7 +585,7 @@ def test_stopping_hands_back_what_waits_and_drains_what_runs() -> None:
     assert worker.engine.error is None
 
 
-# -------------------------------------------------------------------------------------------------------- other promises
+# ------------------------------------------------------------------------------------------------------- other promises
 
 
 def test_at_least_once_runs_without_a_store_and_commits_after() -> None:
@@ -648,7 +648,7 @@ def test_at_most_once_keeps_the_order_of_a_partition() -> None:
     assert ran == list(range(8))
 
 
-# ------------------------------------------------------------------------------------------- found by reading and by use
+# ------------------------------------------------------------------------------------------ found by reading and by use
 
 
 def test_after_a_stop_at_the_last_attempt_the_next_start_runs_it_once_more() -> None:
@@ -739,7 +739,7 @@ def test_when_the_session_is_over_what_nobody_has_begun_is_called_back() -> None
     assert worker.withdrawn
 
 
-# ----------------------------------------------------------------------------------------------- found by the simulation
+# ---------------------------------------------------------------------------------------------- found by the simulation
 
 
 def test_at_most_once_never_runs_what_another_session_recorded_first() -> None:
@@ -764,7 +764,7 @@ def test_at_most_once_never_runs_what_another_session_recorded_first() -> None:
 
 
 @pytest.mark.parametrize("store", [False, True])
-def test_at_most_once_settles_what_is_dead_lettered_before_it_ran(store: bool) -> None:  # noqa: FBT001
+def test_at_most_once_settles_what_is_dead_lettered_before_it_ran(store: bool) -> None:
     worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=store).own().deliver_defect(fatal=False)
     worker.publish()
     worker.deliver("b", start=1).run().pass_time(200)

@@ -1,9 +1,9 @@
-"""Who may process one key: the claim table, written once. Every store must give the same answers.
+r"""Who may process one key: the claim table, written once. Every store must give the same answers.
 
 `record` is what the store holds for a key's digest: None (absent), Freed, Claimed or Done. Each verb takes the record
 and what is asked, and gives the answer and the record that stands there afterwards.
 
-    record \\ verb                          claim                       complete              release
+    record \ verb                           claim                       complete              release
     (partition has a higher epoch)         SUPERSEDED, nothing written as below              as below
     absent                                 ACQUIRED                    APPLIED, forgotten    FENCED
     freed                                  ACQUIRED, inherits          APPLIED               FENCED
@@ -101,7 +101,7 @@ class Freed(NamedTuple):
 
 
 class Done(NamedTuple):
-    """The key is processed, or dead-lettered. `session` is shortened to `SHORT_SESSION`: it serves for counting only."""
+    """The key is processed, or dead-lettered. `session` is shortened (`SHORT_SESSION`): it serves for counting only."""
 
     dead_lettered: bool
     session: int
@@ -135,7 +135,9 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
 
     Args:
         record: what stands there.
-        session, ownership, call: who asks, for which ownership, with which call.
+        session: who asks.
+        ownership: for which of its ownerships.
+        call: with which call.
         fence: a number greater than every one given out before; used only if the claim is newly granted.
         alone: the key will run with nothing else in its process.
         holder_lives: whether the ownership named in the record lives (ignored unless claimed by another session).
@@ -188,6 +190,9 @@ def release(record: Record, *, session: int, call: int, failed: bool, doubt: boo
     """Give the claim of that very call back.
 
     Args:
+        record: what stands there.
+        session: who gives back.
+        call: the call that was granted the claim.
         failed: the handler raised: counts as an attempt, and clears the suspicion (it did not kill its process).
         doubt: the handler raised `InDoubt`: the next claim is in doubt.
     """

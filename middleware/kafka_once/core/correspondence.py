@@ -1,4 +1,4 @@
-"""The conversation with the store: calls leave in order and are repeated with the same arguments until each is answered.
+"""The conversation with the store: calls leave in order, and are repeated with the same arguments until answered.
 
 Completions, releases, frontiers and ends gather here and leave with the next exchange, together with the claims that
 the engine chooses at that moment. While a call is away the next one fills up, so that the store's round trip sets the

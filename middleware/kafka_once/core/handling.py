@@ -147,7 +147,7 @@ class Handling:
         else:
             self._desk.give_back(delivery, failed=failed, doubt=doubt)
 
-    def _give_up(self, delivery: Delivery, reason: str, dead_letter: bool) -> None:  # noqa: FBT001  (the policy)
+    def _give_up(self, delivery: Delivery, reason: str, dead_letter: bool) -> None:
         if dead_letter:
             self._desk.note(Kind.GAVE_UP, delivery.partition, delivery, delivery.error)
             self._desk.condemn(delivery, reason)

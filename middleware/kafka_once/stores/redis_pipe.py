@@ -35,7 +35,7 @@ class RedisPipe:
         timeout_s: how long an answer may take.
     """
 
-    def __init__(  # noqa: PLR0917  (made in one place)
+    def __init__(
         self, connection: Any, scripts: list[str], pack: Pack, read: Read, address: str, timeout_s: float
     ) -> None:
         self._connection = connection
@@ -63,7 +63,7 @@ class RedisPipe:
         self._connected = True
 
     def descriptor(self) -> int:
-        return self._connection._sock.fileno() if self._connected else -1  # noqa: SLF001  (redis-py shows it no other way)
+        return self._connection._sock.fileno() if self._connected else -1
 
     def readable(self) -> bool:
         try:

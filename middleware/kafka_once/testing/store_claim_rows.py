@@ -264,7 +264,7 @@ class ClaimRows:
             assert one.complete(key) is Completion.APPLIED
         assert one.store.survey().done == 128
 
-    # --------------------------------------------------------------------------------------------- what tells them apart
+    # -------------------------------------------------------------------------------------------- what tells them apart
 
     def test_a_superseded_ownership_gets_no_claim_and_nothing_is_written(self, worker: Callable[..., Worker]) -> None:
         one, other = worker(), worker()

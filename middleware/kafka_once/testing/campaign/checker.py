@@ -46,9 +46,13 @@ class Rerun(NamedTuple):
 class KillReport(NamedTuple):
     """What one kill did.
 
-    `idle_ms`: between the victim's last run and the kill; None if it never ran anything. `running`: its handlers that
-    had begun and not ended. `lately`: those that had ended within `LATELY_MS` of its death. `again`: its runs that
-    another life ran once more. `in_doubt`: its keys that the library reported.
+    Attributes:
+        idle_ms: between the victim's last run and the kill; None if it never ran anything.
+        running: its handlers that had begun and not ended.
+        lately: those that had ended within `LATELY_MS` of its death.
+        again: its runs that another life ran once more.
+        doubt_running, doubt_ended, doubt_claimed: its keys that the library reported in doubt, by what its handler had
+            done: begun, taken effect, neither.
     """
 
     kill: Kill
@@ -56,7 +60,13 @@ class KillReport(NamedTuple):
     running: int
     lately: int
     again: int
-    in_doubt: int
+    doubt_running: int
+    doubt_ended: int
+    doubt_claimed: int
+
+    @property
+    def in_doubt(self) -> int:
+        return self.doubt_running + self.doubt_ended + self.doubt_claimed
 
     @property
     def at_work(self) -> bool:
@@ -137,22 +147,26 @@ def examine_kills(history: History) -> list[KillReport]:
     again: Counter[str] = Counter(rerun.earlier.life for rerun in find_reruns(history.ledger))
     doubts = _doubts_by_life(history, starts)
     return [
-        _examine(kill, starts[kill.life], runs[kill.life], again[kill.life], len(doubts[kill.life]))
+        _examine(kill, starts[kill.life], runs[kill.life], again[kill.life], doubts[kill.life])
         for kill in history.kills
     ]
 
 
-def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], again: int, in_doubt: int) -> KillReport:
+def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], again: int, doubts: set[str]) -> KillReport:
     # The signal takes a moment. What was written after it was sent shows that the process was still alive then.
     death_ns = max([kill.time_ns, *(entry.time_ns for entry in [*starts[-50:], *runs[-50:]])])
     last_run_ns = max((run.time_ns for run in runs), default=None)
+    ended = {run.key for run in runs}
+    begun = {start.key for start in starts} - ended
     return KillReport(
         kill,
         None if last_run_ns is None else max(0.0, (kill.time_ns - last_run_ns) / _MS),
         running=len(_places(starts) - _places(runs)),
         lately=sum(run.time_ns >= death_ns - LATELY_MS * _MS for run in runs),
         again=again,
-        in_doubt=in_doubt,
+        doubt_running=len(doubts & begun),
+        doubt_ended=len(doubts & ended),
+        doubt_claimed=len(doubts - begun - ended),
     )
 
 

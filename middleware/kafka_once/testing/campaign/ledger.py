@@ -64,17 +64,18 @@ class _Reader:
     """Reads what is new in a file of records."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        path.touch()
+        self._path = path
         self._position = 0
 
     def _new_records(self) -> Iterator[list[str]]:
-        while block := os.pread(self._fd, 8192 * _RECORD_BYTES, self._position):
-            whole = len(block) - len(block) % _RECORD_BYTES
-            self._position += whole
-            for at in range(0, whole, _RECORD_BYTES):
-                yield block[at : at + _RECORD_BYTES].decode().split()
-            if not whole:
-                return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            block = file.read()
+        whole = len(block) - len(block) % _RECORD_BYTES
+        self._position += whole
+        for at in range(0, whole, _RECORD_BYTES):
+            yield block[at : at + _RECORD_BYTES].decode().split()
 
 
 class LedgerReader(_Reader):

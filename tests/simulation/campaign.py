@@ -1,0 +1,77 @@
+"""Many seeds: what each of them did, what was violated, and what never happened."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tests.simulation.checkers import CHECKERS, judge
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.schedule import Schedule
+from tests.simulation.world import Build, World
+
+__all__ = ["Campaign", "Played", "campaign", "first_caught", "play"]
+
+
+@dataclass(slots=True)
+class Played:
+    """One schedule."""
+
+    seed: int
+    steps: int
+    violations: list[str]
+    seen: Counter[str]
+    evaluated: Counter[str]
+
+
+@dataclass(slots=True)
+class Campaign:
+    """The sum of many."""
+
+    schedules: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    failed: dict[int, list[str]] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)
+    evaluated: Counter[str] = field(default_factory=Counter)
+
+
+def play(plan: Plan, build: Build | None = None, trace: Callable[[str], None] | None = None) -> Played:
+    """One seed, judged. An exception out of the engine is a violation like any other."""
+    world = World(plan, build or Build(), trace)
+    schedule = Schedule(world)
+    violations = []
+    try:
+        schedule.run()
+    except Exception:  # noqa: BLE001  (whatever it is, the seed is the finding)
+        violations.append("exception: " + traceback.format_exc(limit=-6))
+    verdict = judge(plan.terms, world.history)
+    return Played(plan.seed, schedule.steps, violations or verdict.violations, world.seen, verdict.evaluated)
+
+
+def campaign(seeds: Iterable[int], build: Build | None = None, say: Callable[[str], None] = print) -> Campaign:
+    result = Campaign(evaluated=Counter({checker.__name__: 0 for checker in CHECKERS}))
+    began_s = time.perf_counter()
+    for seed in seeds:
+        played = play(plan_of(seed), build)
+        result.schedules += 1
+        result.steps += played.steps
+        result.seen += played.seen
+        result.evaluated += played.evaluated
+        if played.violations:
+            result.failed[seed] = played.violations
+            say(f"seed {seed}: {played.violations[0]} · replay: python -m tests.simulation --seed {seed} --trace")
+    result.seconds = time.perf_counter() - began_s
+    return result
+
+
+def first_caught(seeds: Iterable[int], build: Build) -> Played | None:
+    """The first seed that finds something wrong with this build."""
+    for seed in seeds:
+        played = play(plan_of(seed), build)
+        if played.violations:
+            return played
+    return None
