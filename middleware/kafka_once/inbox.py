@@ -21,6 +21,10 @@ class Inbox:
         self._reader, self._writer = socket.socketpair()  # works with select on every system
         for end in (self._reader, self._writer):
             end.settimeout(0)
+        self._bell = self._reader.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        self._watched = -1
 
     def put(self, item: Item) -> None:
         self._items.append(item)
@@ -45,12 +49,21 @@ class Inbox:
         try:
             if self._items:  # put between our last look and the flag
                 return
-            waited = [self._reader.fileno()] if descriptor < 0 else [self._reader.fileno(), descriptor]
-            ready = _wait(waited, timeout_s)
+            self._watch(descriptor)
+            ready = self._poll.poll(max(0, int(timeout_s * 1000 + 0.999)))
         finally:
             self._asleep = False
-        if self._reader.fileno() in ready:
+        if any(rung == self._bell for rung, _ in ready):
             self._empty_the_bell()
+
+    def _watch(self, descriptor: int) -> None:
+        """poll(2) goes by the number, so a connection made anew under the same number is watched as well."""
+        if descriptor != self._watched:
+            if self._watched >= 0:
+                self._poll.unregister(self._watched)
+            self._watched = descriptor
+            if descriptor >= 0:
+                self._poll.register(descriptor, select.POLLIN)
 
     def _empty_the_bell(self) -> None:
         try:
@@ -62,10 +75,3 @@ class Inbox:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
-
-
-def _wait(descriptors: list[int], timeout_s: float) -> list[int]:
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(max(0, int(timeout_s * 1000 + 0.999)))]

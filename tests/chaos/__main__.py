@@ -16,6 +16,7 @@ from kafka_once import Semantics
 from kafka_once.testing.campaign.campaign import WORKER, Campaign, Plan
 from kafka_once.testing.campaign.promises import TAKEOVER_P95_S, Verdict, broken_bounds, judge
 from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable, start_kafka, start_redis
+from tests.chaos.variants import VARIANTS, program_of
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "classic": {},
@@ -24,7 +25,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "consumer": {"group.protocol": "consumer"},
 }
 SESSION_MS = 6000
-PROGRAMS = {None: WORKER, "naive-setnx": "tests.chaos.naive_setnx", "mark-after": "tests.chaos.mark_after"}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--handler-ms", type=float, default=1.0)
     parser.add_argument("--kafka", help="apache (default), docker, or env: the address in KAFKA_ONCE_TEST_KAFKA")
     parser.add_argument("--store", help="local or embedded (default: the first that is there), docker, env")
-    parser.add_argument("--variant", choices=[name for name in PROGRAMS if name], help="a hand-written worker instead")
+    parser.add_argument("--variant", choices=VARIANTS, help="a hand-written worker instead")
     parser.add_argument("--keep", action="store_true", help="keep the folder with ledger, logs and history")
     return parser.parse_args(arguments)
 
@@ -77,7 +77,7 @@ def plan_for(options: argparse.Namespace, kafka: KafkaServer, store: RedisServer
         seed=options.seed,
         static=options.membership == "static",
         kafka=kafka_settings(options.protocol),
-        program=PROGRAMS[options.variant],
+        program=program_of(options.variant) if options.variant else WORKER,
     )
 
 

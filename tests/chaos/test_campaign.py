@@ -12,11 +12,14 @@ from kafka_once import Semantics
 from kafka_once.testing.campaign.campaign import WORKER, Campaign, Plan
 from kafka_once.testing.campaign.promises import Verdict, judge
 from kafka_once.testing.services import KafkaServer, RedisServer
+from tests.chaos.variants import program_of
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 
-def verdict_on(program: str, kafka: KafkaServer, redis_server: RedisServer, folder: Path, seed: int) -> Verdict:
+def verdict_on(
+    program: tuple[str, ...], kafka: KafkaServer, redis_server: RedisServer, folder: Path, seed: int
+) -> Verdict:
     if kafka.kind == "mock":
         pytest.skip("static membership needs a real Kafka")
     name = f"short-{uuid.uuid4().hex[:8]}"
@@ -44,12 +47,12 @@ def test_nothing_is_lost_and_nothing_runs_again_unreported(kafka, redis_server, 
 
 
 def test_marking_first_loses(kafka, redis_server, tmp_path):
-    verdict = verdict_on("tests.chaos.naive_setnx", kafka, redis_server, tmp_path, seed=1)
+    verdict = verdict_on(program_of("naive-setnx"), kafka, redis_server, tmp_path, seed=1)
     assert verdict.lost > 0
     assert f"{verdict.lost} lost" in verdict.broken
 
 
 def test_marking_after_a_batch_doubles(kafka, redis_server, tmp_path):
-    verdict = verdict_on("tests.chaos.mark_after", kafka, redis_server, tmp_path, seed=1)
+    verdict = verdict_on(program_of("mark-after"), kafka, redis_server, tmp_path, seed=1)
     assert verdict.lost == 0
     assert verdict.doubled_unreported > 0

@@ -30,6 +30,7 @@ class Shop:
         self.ledger = Ledger(Path(spec.folder), spec.life)
         self.marks: Any = redis.Redis.from_url(settings["store"])
         assert urlsplit(settings["store"]).scheme == "redis"
+        self._group = settings["group"]
         self._handler_s = spec.handler_ms / 1000
         conf = {
             **settings["kafka"],
@@ -43,6 +44,9 @@ class Shop:
             conf["group.instance.id"] = settings["instance_id"]
         self.consumer = Consumer(conf)
         self.consumer.subscribe([spec.topic], on_assign=self._on_assign)
+
+    def mark_of(self, message: Message) -> str:
+        return f"mark:{self._group}:{key_of(message)}"
 
     def charge(self, message: Message) -> None:
         place = (key_of(message), message.partition() or 0, message.offset() or 0, 1)
@@ -65,7 +69,7 @@ def naive_setnx(shop: Shop) -> None:
     if message is None or message.error():
         return
     shop.ledger.write_events("polled", [1])
-    if shop.marks.set(f"mark:{key_of(message)}", 1, nx=True, ex=3600):
+    if shop.marks.set(shop.mark_of(message), 1, nx=True, ex=3600):
         shop.charge(message)
     shop.consumer.store_offsets(message)
 
@@ -75,14 +79,14 @@ def mark_after(shop: Shop) -> None:
     if not batch:
         return
     shop.ledger.write_events("polled", [len(batch)])
-    known = shop.marks.mget([f"mark:{key_of(message)}" for message in batch])
+    known = shop.marks.mget([shop.mark_of(message) for message in batch])
     handled = {key_of(message) for message, mark in zip(batch, known, strict=True) if mark}
     pipeline = shop.marks.pipeline(transaction=False)
     for message in batch:
         if key_of(message) not in handled:
             shop.charge(message)
             handled.add(key_of(message))
-            pipeline.set(f"mark:{key_of(message)}", 1, ex=3600)
+            pipeline.set(shop.mark_of(message), 1, ex=3600)
     pipeline.execute()
     for message in batch:
         shop.consumer.store_offsets(message)
@@ -91,11 +95,20 @@ def mark_after(shop: Shop) -> None:
 VARIANTS: dict[str, Callable[[Shop], None]] = {"naive-setnx": naive_setnx, "mark-after": mark_after}
 
 
-def run(step: Callable[[Shop], None]) -> None:
-    """The process."""
+def program_of(variant: str) -> tuple[str, ...]:
+    """What runs it as a worker."""
+    return ("tests.chaos.variants", variant)
+
+
+def main() -> None:
+    step, spec = VARIANTS[sys.argv[1]], WorkerSpec.from_json(sys.argv[2])
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
-    shop = Shop(WorkerSpec.from_json(sys.argv[1]))
+    shop = Shop(spec)
     while not stopping:
         step(shop)
     shop.consumer.close()
+
+
+if __name__ == "__main__":
+    main()

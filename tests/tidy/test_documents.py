@@ -175,8 +175,11 @@ def test_every_public_name_can_be_imported_and_is_documented() -> None:
 
 
 def test_every_public_error_is_documented_as_one() -> None:
-    assert sorted(first_column(section(API, "Errors"))) == sorted(errors.__all__)
-    assert set(errors.__all__) <= set(kafka_once.__all__)
+    public = [name for name in kafka_once.__all__ if name in errors.__all__]
+
+    assert len(public) > 10
+    assert sorted(first_column(section(API, "Errors"))) == sorted(public)
+    assert all(f"`{name}`" in API for name in errors.__all__)
 
 
 def test_every_command_is_documented() -> None:
@@ -185,7 +188,7 @@ def test_every_command_is_documented() -> None:
     assert len(names) >= 4
     for name in names:
         assert f"| `kafka-once {name} " in section(README, "The command line")
-        assert f"## `kafka-once {name}" in (ROOT / "docs/cli.md").read_text()
+        assert f"\n## {name}\n" in (ROOT / "docs/cli.md").read_text()
 
 
 def test_every_header_of_a_dead_letter_is_documented() -> None:

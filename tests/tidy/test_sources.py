@@ -45,7 +45,7 @@ def test_every_list_of_public_names_is_in_order() -> None:
 
     assert len(listed) > 40
     assert wrong == {}
-    assert in_order(["b", "A", "C", "B_X"]) == ["B_X", "A", "C", "b"]
+    assert in_order(["b", "Ab", "Cd", "B_X"]) == ["B_X", "Ab", "Cd", "b"]
 
 
 def test_every_public_name_is_there() -> None:

@@ -23,7 +23,7 @@ A message that ran is never run again here but through RELEASING or AGAIN: from 
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import TYPE_CHECKING
 
 from kafka_once.core.events import Outcome
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "Defect", "Delivery", "Event", "Phase"]
 
 
-class Phase(Enum):
+class Phase(IntEnum):  # an Enum's hash is Python code, an int's is not: the table is looked up often
     WAITING = auto()
     CLAIMING = auto()
     READY = auto()
@@ -50,7 +50,7 @@ class Phase(Enum):
     OVER = auto()
 
 
-class Event(Enum):
+class Event(IntEnum):
     CLAIM = auto()
     GRANTED = auto()
     DUPLICATE = auto()

@@ -29,7 +29,7 @@ from kafka_once.testing.campaign.workers import Workers
 
 __all__ = ["Campaign", "Plan", "Progress"]
 
-WORKER = "kafka_once.testing.campaign.worker"
+WORKER = ("kafka_once.testing.campaign.worker",)
 
 _JOIN_S = 60.0  # until every worker has partitions, at the start
 _SETTLE_S = 30.0  # after the last kill
@@ -48,7 +48,7 @@ class Plan:
         store: URL of the Redis; None for semantics without one.
         kafka: librdkafka's settings of the workers.
         static: each worker has an instance id.
-        program: the module that runs as a worker.
+        program: the module that runs as a worker, and its arguments before the `WorkerSpec`.
     """
 
     bootstrap: str
@@ -65,7 +65,7 @@ class Plan:
     seed: int = 1
     static: bool = True
     kafka: dict[str, Any] = field(default_factory=dict)
-    program: str = WORKER
+    program: tuple[str, ...] = WORKER
 
     def settings(self, name: str) -> dict[str, Any]:
         """Of the App of the worker with this name."""

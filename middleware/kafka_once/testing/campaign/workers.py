@@ -38,12 +38,14 @@ class Workers:
 
     Args:
         count: how many.
-        program: the module that runs as one.
+        program: the module that runs as one, and its arguments before the `WorkerSpec`.
         folder: for their logs.
         spec_of: what a life is told, given the worker's name and the life's.
     """
 
-    def __init__(self, count: int, program: str, folder: Path, spec_of: Callable[[str, str], WorkerSpec]) -> None:
+    def __init__(
+        self, count: int, program: tuple[str, ...], folder: Path, spec_of: Callable[[str, str], WorkerSpec]
+    ) -> None:
         self.kills: list[Kill] = []
         self.exits: list[Exit] = []
         self._program = program
@@ -114,7 +116,7 @@ class Workers:
             log.write(f"--- {slot.life}\n".encode())
             log.flush()
             slot.process = subprocess.Popen(
-                [sys.executable, "-m", self._program, spec.to_json()],
+                [sys.executable, "-m", *self._program, spec.to_json()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
