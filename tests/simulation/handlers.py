@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
+from kafka_once.executors import is_late
 from kafka_once.errors import InDoubt, UndecodablePayload
 from kafka_once.message import TopicPartition
 from tests.simulation.history import Ended, Started
@@ -91,6 +92,10 @@ class Runs:
 
     def _begin(self, running: Running) -> None:
         world, worker, delivery = self._world, self._worker, running.delivery
+        if is_late(running.group, worker.now_ms / 1000):
+            world.saw("not begun: lease not trusted")
+            self._close(running)
+            return
         message = delivery.message
         running.run = world.next_number()
         name = delivery.partition.name
@@ -116,7 +121,11 @@ class Runs:
         group.results.append(error)
         if error is None and len(group.results) < len(group.deliveries):
             return
-        group.took_ms = world.plan.odds.handler_ms * len(group.results)
+        self._close(running)
+
+    def _close(self, running: Running) -> None:
+        group = running.group
+        group.took_ms = self._world.plan.odds.handler_ms * len(group.results)
         group.ended = True
         self.running.remove(running)
         self._worker.post_ran(group)

@@ -120,7 +120,8 @@ def _rules(rng: Random) -> Rules:
         dead_letter_payloads=letters,
         dead_letter_doubts=letters and rng.random() < 0.3,
         lease_ms=LEASE_MS,
-        commit_every_ms=rng.choice((0, 20, 200)),
+        store_depth=rng.choice((1, 4)),
+        commit_every_ms=rng.choice((5, 20, 200)),
     )
 
 

@@ -26,10 +26,11 @@ class Schedule:
     def __init__(self, world: World) -> None:
         self.steps = 0
         self._world = world
+        self._ending = False
         self._weights = [*(world.plan.odds.weights[kind] for kind in _KINDS[:-1]), 0.3]
         self._doing = {
             "turn": self._turn,
-            "store": self._store,
+            "store": world.wire.advance,
             "run": self._run_handler,
             "commit": self._commit,
             "publish": self._publish,
@@ -77,12 +78,6 @@ class Schedule:
         if wanting:
             world.random.choice(wanting).turn()
         return bool(wanting)
-
-    def _store(self) -> bool:
-        trip = self._take("store")
-        if trip is not None:
-            self._world.wire.advance(trip)
-        return trip is not None
 
     def _run_handler(self) -> bool:
         busy = [worker for worker in self._world.living() if worker.runs.busy]
@@ -139,7 +134,7 @@ class Schedule:
             if worker.state == "paused" and worker.wakes_ms <= world.now_ms:
                 yield worker.wake
         for slot, worker in enumerate(world.slots):
-            if worker.state in {"dead", "ended"}:
+            if worker.state in {"dead", "ended"} and not self._ending:
                 yield lambda slot=slot: world.restart(slot)
         for owner in dict.fromkeys(world.group.owners.values()):
             if owner.state == "dead":
@@ -164,7 +159,7 @@ class Schedule:
 
     def _settled(self) -> bool:
         world = self._world
-        if world.group.producing or any(world.pending.values()) or any(w.state != "alive" for w in world.slots):
+        if world.group.producing or any(world.pending.values()) or world.wire.busy or any(w.state != "alive" for w in world.slots):
             return False
         if len(world.processes) > len(world.slots) or not all(worker.idle for worker in world.processes):
             return False
@@ -184,13 +179,9 @@ class Schedule:
         world = self._world
         for worker in world.living():
             worker.stop()
+        self._ending = True
         while world.processes and self.steps < until_steps:
-            self._step_of_the_end()
-
-    def _step_of_the_end(self) -> None:
-        self.steps += 1
-        if not (self._turn() or self._store() or self._run_handler() or self._commit() or self._publish()):
-            self._idle()
+            self._step()
 
     def _note_rest(self, *, settled: bool) -> None:
         world = self._world

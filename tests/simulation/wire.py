@@ -18,19 +18,9 @@ if TYPE_CHECKING:
     from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
-__all__ = ["Copy", "Trip", "Wire", "digest_of", "key_of"]
+__all__ = ["Copy", "Wire", "digest_of", "key_of"]
 
 Answer = Callable[[Engine], None]
-
-_STEPS = {
-    "fine": ("execute", "reply"),
-    "request lost": ("silence",),
-    "reply lost": ("execute", "silence"),
-    "copy later": ("execute", "copy", "reply"),
-    "reply lost, copy later": ("execute", "copy", "silence"),
-    "only later": ("copy", "silence"),
-}
-
 
 def digest_of(key: str) -> bytes:
     return key.encode().ljust(16, b".")
@@ -50,15 +40,13 @@ class Copy:
 
 
 @dataclass(slots=True)
-class Trip:
-    """A worker's one call that is away: the steps that are still before it. `closing`: a goodbye follows."""
+class _Trip:
+    """A call on a connection. `answer` is there once it was executed."""
 
-    worker: Worker
-    call: StoreCall | None
+    call: StoreCall
     session: Session | None
-    steps: list[str]
+    fate: str
     answer: Answer | None = None
-    closing: bool = False
 
 
 @dataclass(slots=True)
@@ -68,19 +56,27 @@ class _Lease:
 
 
 class Wire:
+    """Each worker has a connection: its calls are executed and answered in order, until it breaks."""
+
     def __init__(self, world: World, store: Store, lease_ms: int) -> None:
         self._world = world
         self._store = store
         self._lease_ms = lease_ms
+        self._away: dict[Worker, list[_Trip]] = {}
         self._leases: dict[int, _Lease] = {}
         self._instances: dict[str, int] = {}
+        self.goodbyes: list[tuple[Worker, Session]] = []
 
     # ------------------------------------------------------------------------------------------------------- the trips
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._away or self.goodbyes)
+
     def send(self, worker: Worker, call: StoreCall) -> None:
         fate = self._fate()
-        self._world.saw(fate)
-        self._world.pending["store"].append(Trip(worker, call, worker.session, list(_STEPS[fate])))
+        self._world.saw(f"store call: {fate}")
+        self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
 
     def _fate(self) -> str:
         world = self._world
@@ -95,43 +91,65 @@ class Wire:
                 return fate
         return "fine"
 
-    def advance(self, trip: Trip) -> None:
-        """One step of a trip; back among what is pending if more follow."""
-        step = trip.steps.pop(0)
-        if step == "execute":
-            trip.answer = self._execute(trip.worker, trip.call, trip.session)
-        elif step == "copy":
-            assert trip.call is not None
-            self._world.pending["late"].append(Copy(trip.worker, trip.call, trip.session))
-        elif step == "reply":
-            assert trip.answer is not None
-            trip.worker.post(trip.answer)
+    def advance(self) -> bool:
+        """One call is executed, one answer arrives, or a connection breaks."""
+        random = self._world.random
+        if not self._away:
+            return self._say_goodbye()
+        worker = random.choice(list(self._away))
+        trips = self._away[worker]
+        unexecuted = next((trip for trip in trips if trip.answer is None), None)
+        if unexecuted is not None and (unexecuted is trips[0] or random.random() < 0.5):
+            self._arrive(worker, unexecuted)
         else:
-            trip.worker.post(lambda engine: engine.on_silence(StoreUnavailable("no answer")))
-        if trip.steps:
-            self._world.pending["store"].append(trip)
-        elif trip.closing:
-            self.close(trip.worker)
+            self._answer(worker, trips)
+        return True
+
+    def _arrive(self, worker: Worker, trip: _Trip) -> None:
+        if trip.fate == "request lost":
+            self._away[worker].remove(trip)
+            self._break(worker)
+        elif trip.fate == "only later":
+            self._break(worker, later=trip)
+        else:
+            trip.answer = self._execute(worker, trip.call, trip.session)
+            if trip.fate.endswith("copy later"):
+                self._world.pending["late"].append(Copy(worker, trip.call, trip.session))
+
+    def _answer(self, worker: Worker, trips: list[_Trip]) -> None:
+        trip = trips[0]
+        if trip.fate.startswith("reply lost"):
+            self._break(worker)
+            return
+        assert trip.answer is not None
+        worker.post(trip.answer)
+        trips.pop(0)
+        if not trips:
+            del self._away[worker]
+
+    def _break(self, worker: Worker, later: _Trip | None = None) -> None:
+        """Nothing that is away on this connection is answered; what was not executed vanishes, or comes late."""
+        self.abandon(worker, later)
+        worker.post(lambda engine: engine.on_silence(StoreUnavailable("no answer")))
+
+    def abandon(self, worker: Worker, later: _Trip | None = None) -> None:
+        for trip in self._away.pop(worker, []):
+            if trip.answer is None and (trip is later or self._world.random.random() < 0.5):
+                self._world.pending["late"].append(Copy(worker, trip.call, trip.session))
 
     def close(self, worker: Worker) -> None:
-        """The goodbye, behind what is on its way."""
-        trips = self._world.pending["store"]
-        trip = next((trip for trip in trips if trip.worker is worker), None)
-        if trip is not None:
-            trip.closing = True
-        elif worker.session is not None and not (self._world.faulty and self._fate() != "fine"):
-            trips.append(Trip(worker, None, worker.session, ["execute"]))
+        """The goodbye, if it gets through."""
+        self.abandon(worker)
+        if worker.session is not None and self._fate() == "fine":
+            self.goodbyes.append((worker, worker.session))
 
-    def abandon(self, worker: Worker) -> None:
-        """The worker died: what it had sent vanishes, or is executed later."""
-        world = self._world
-        trips = world.pending["store"]
-        for trip in [trip for trip in trips if trip.worker is worker]:
-            trips.remove(trip)
-            sent = trip.call is not None and trip.answer is None and "execute" in trip.steps
-            if sent and trip.call is not None and world.random.random() < 0.5:
-                world.saw("executed after the crash")
-                world.pending["late"].append(Copy(worker, trip.call, trip.session))
+    def _say_goodbye(self) -> bool:
+        if not self.goodbyes:
+            return False
+        _, session = self.goodbyes.pop()
+        self._store.close_session(session)
+        self._end_lease(session.number, "closed")
+        return True
 
     def execute_copy(self, copy: Copy) -> None:
         self._world.saw("late copy executed")
@@ -139,21 +157,16 @@ class Wire:
 
     # --------------------------------------------------------------------------------------------------- in the store
 
-    def _execute(self, worker: Worker, call: StoreCall | None, session: Session | None) -> Answer | None:
-        if call is None:
-            assert session is not None
-            self._store.close_session(session)
-            self._end_lease(session.number, "closed")
-            return None
+    def _execute(self, worker: Worker, call: StoreCall, session: Session | None) -> Answer:
         if isinstance(call, OpenSession):
             return self._open(worker, call)
         if isinstance(call, TakeOwnerships):
             assert session is not None
             ownerships = self._store.take_ownerships(session, call.call, call.asks)
-            return lambda engine: engine.on_ownerships(ownerships)
+            return lambda engine: engine.on_ownerships(call, ownerships)
         reply = self._store.exchange(call)
         self._observe(worker, call, reply)
-        return lambda engine: engine.on_exchanged(reply)
+        return lambda engine: engine.on_exchanged(call, reply)
 
     def _open(self, worker: Worker, call: OpenSession) -> Answer:
         session = self._store.open_session(call.token, call.instance, call.previous)
@@ -166,7 +179,7 @@ class Wire:
 
         def answer(engine: Engine) -> None:
             worker.session = session
-            engine.on_session(session)
+            engine.on_session(call, session)
 
         return answer
 

@@ -236,8 +236,9 @@ class Worker:
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
         steps = self._rest
         world = self._world
-        if (call := effects.store) is not None:
-            steps.append(lambda: world.wire.send(self, call))
+        steps.extend(lambda call=call: world.wire.send(self, call) for call in effects.calls)  # type: ignore[misc]
+        if effects.withdraw:
+            steps.append(lambda: self.runs.withdraw(None))
         steps.extend(lambda group=group: self.runs.start(group) for group in effects.groups)  # type: ignore[misc]
         for delivery in effects.publish:
             steps.append(lambda delivery=delivery: world.pending["publish"].append(Publish(self, delivery)))  # type: ignore[misc]

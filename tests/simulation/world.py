@@ -54,7 +54,7 @@ class World:
         self.faulty = True
         self.silent_until_ms = 0
         self.runs_of_key: dict[str, int] = {}
-        self.pending: dict[str, list[Any]] = {kind: [] for kind in ("store", "commit", "publish", "late")}
+        self.pending: dict[str, list[Any]] = {kind: [] for kind in ("commit", "publish", "late")}
         self._build = build
         self._trace = trace
         self._numbers = 0

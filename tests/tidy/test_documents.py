@@ -54,7 +54,7 @@ class Memory:
 
 
 def run_example(name: str, names: dict[str, Any]) -> dict[str, Any]:
-    exec(compile(code_block(README, name), "README.md", "exec", dont_inherit=True), names)  # noqa: S102
+    exec(compile(code_block(README, name), "README.md", "exec", dont_inherit=True), names)
     return names
 
 
@@ -229,7 +229,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# One, *two*\n[a](#one-two) [b](#three) [c](gone.md) [d](page.md#one-two) [e](https://x.invalid)\n")
+    page.write_text(
+        "# One, *two*\n[a](#one-two) [b](#three) [c](gone.md) [d](page.md#one-two) [e](https://x.invalid)\n"
+    )
 
     assert broken_links(page) == ["#three", "gone.md"]
     assert anchors("# Why a claim is a start\n") == {"why-a-claim-is-a-start"}

@@ -1,5 +1,7 @@
 """Sizes, names and habits of the sources."""
 
+import importlib
+
 import pytest
 
 from tests.tidy.documents import ROOT
@@ -18,7 +20,9 @@ def test_there_is_something_to_look_at() -> None:
 
 
 def test_no_function_is_longer_than_a_page() -> None:
-    long = {file.relative_to(ROOT): found for file in LIBRARY if (found := long_functions(file.read_text(), FUNCTION_LINES))}
+    long = {
+        file.relative_to(ROOT): found for file in LIBRARY if (found := long_functions(file.read_text(), FUNCTION_LINES))
+    }
 
     assert long == {}
     assert long_functions("def f():\n" + "    x = 1\n" * FUNCTION_LINES, FUNCTION_LINES) == [f"f: {FUNCTION_LINES + 1}"]
@@ -49,14 +53,15 @@ def test_every_list_of_public_names_is_in_order() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    missing = {}
+    missing = []
     for file in LIBRARY:
-        text = file.read_text()
-        for name in all_names(text) or []:
-            if name not in text.replace(f'"{name}"', ""):
-                missing[str(file.relative_to(ROOT))] = name
+        names = all_names(file.read_text())
+        if names:
+            parts = file.relative_to(ROOT / "middleware").with_suffix("").parts
+            module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+            missing += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
 
-    assert missing == {}
+    assert missing == []
 
 
 @pytest.mark.parametrize("text", ["import time\ntime.sleep(1)", "from time import sleep as rest\nrest(1)"])

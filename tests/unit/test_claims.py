@@ -106,9 +106,7 @@ class TestComplete:
         assert complete(OTHERS, session=ME, dead_lettered=False) == (Completion.FENCED, OTHERS)
 
     @pytest.mark.parametrize("dead_lettered", [False, True])
-    @pytest.mark.parametrize(
-        ("record", "answer"), [(DONE, Completion.APPLIED), (DONE_BY_OTHER, Completion.DOUBLED)]
-    )
+    @pytest.mark.parametrize(("record", "answer"), [(DONE, Completion.APPLIED), (DONE_BY_OTHER, Completion.DOUBLED)])
     def test_of_done_changes_nothing(self, record, answer, dead_lettered):
         assert complete(record, session=ME, dead_lettered=dead_lettered) == (answer, record)
 

@@ -37,7 +37,7 @@ _ROWS = (
         r"NoPermissionError|NOPERM|ACL failure|no permissions|can't (run|access)",
         StoreRefused,
         "the user may not run a command or touch a key that kafka-once needs: allow the scripts' commands "
-        "(+@read +@write +@scripting +@connection) and the keys ~kafka-once:*",
+        "(+@read +@write +@scripting +@connection +time) and the keys ~kafka-once:*",
     ),
     _Row(r"DENIED", StoreRefused, "it is in protected mode: set a password for it, or bind it to the address in use"),
     _Row(

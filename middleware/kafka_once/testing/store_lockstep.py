@@ -47,7 +47,9 @@ _session_at = st.integers(0, _MAX_SESSIONS - 1)
 _ownership_at = st.integers(0, _MAX_OWNERSHIPS - 1)
 _offset = st.integers(0, 9)
 _completes = st.lists(st.tuples(_key, _session_at, _flags), max_size=2)
-_releases = st.lists(st.tuples(_key, _session_at, st.integers(0, 3), _flags, _flags, _ownership_at, _offset), max_size=2)
+_releases = st.lists(
+    st.tuples(_key, _session_at, st.integers(0, 3), _flags, _flags, _ownership_at, _offset), max_size=2
+)
 _frontiers = st.lists(st.tuples(_ownership_at, _offset, st.none() | st.integers(0, 3)), max_size=2)
 _ends = st.lists(_ownership_at, max_size=1)
 _claims = st.lists(st.tuples(_key, _ownership_at, _offset, _flags, _flags), max_size=4, unique_by=lambda ask: ask[0])
@@ -92,7 +94,10 @@ class _Side:
             ],
             [FrontierMark(self.number(own), offset, epoch) for own, offset, epoch in plan.frontiers],
             [self.number(own) for own in plan.ends],
-            [ClaimAsk(key, self.number(own), offset, follows, alone) for key, own, offset, follows, alone in plan.claims],
+            [
+                ClaimAsk(key, self.number(own), offset, follows, alone)
+                for key, own, offset, follows, alone in plan.claims
+            ],
         )
         reply = definite(lambda: self.store.exchange(exchange))
         answers = [self._without_fence(ask[0], answer) for ask, answer in zip(plan.claims, reply.claims, strict=True)]
@@ -167,7 +172,9 @@ class _Lockstep(RuleBasedStateMachine):
 
         self.both(taken)
 
-    @rule(worker=_session_at, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims)
+    @rule(
+        worker=_session_at, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims
+    )
     def exchange(self, **parts: object) -> None:
         self.calls += 1
         plan = _Plan(call=self.calls, **parts)  # type: ignore[arg-type]
@@ -204,6 +211,8 @@ def check_lockstep(
         AssertionError: they answered differently; Hypothesis prints the shortest history that it found.
 
     """
-    machine = type("Lockstep", (_Lockstep,), {"open_one": staticmethod(open_one), "open_other": staticmethod(open_other)})
+    machine = type(
+        "Lockstep", (_Lockstep,), {"open_one": staticmethod(open_one), "open_other": staticmethod(open_other)}
+    )
     chosen = settings(max_examples=max_examples, stateful_step_count=steps, deadline=None)
     run_state_machine_as_test(machine, settings=chosen)
