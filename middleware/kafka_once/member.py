@@ -173,7 +173,7 @@ class Member:
             link,
             self._executor,
             Intake(self._routes),
-            self._runner_settings(namespace, store_is_new=store is not None and store.is_new()),
+            self._runner_settings(namespace),
             observe=self._observe,
         )
         if self._stop_asked:
@@ -192,7 +192,7 @@ class Member:
             raise
         return store
 
-    def _runner_settings(self, namespace: Namespace, *, store_is_new: bool) -> RunnerSettings:
+    def _runner_settings(self, namespace: Namespace) -> RunnerSettings:
         settings = self._settings
         report_ms = settings.report_every_ms
         return RunnerSettings(
@@ -201,7 +201,6 @@ class Member:
             mark=mark_of(namespace),
             drain_s=settings.drain_ms / 1000,
             answer_s=_answer_s(settings),
-            store_is_new=store_is_new,
             dead_letter_topic=settings.dead_letter_topic,
             report_every_s=None if report_ms is None else report_ms / 1000,
         )

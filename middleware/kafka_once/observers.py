@@ -35,6 +35,7 @@ LEVELS: dict[Kind, int] = {
     Kind.SESSION_OPENED: logging.INFO,
     Kind.SESSION_OVER: logging.WARNING,
     Kind.COMMIT_REFUSED: logging.WARNING,
+    Kind.UNUSABLE: logging.ERROR,
     Kind.MEMORY_LOST: logging.ERROR,
 }
 

@@ -58,7 +58,7 @@ def boot_clock_s() -> float:
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """`mark` goes into the metadata of our commits, so that a later start knows them for ours (see DESIGN.md,
-    Adoption); `store_is_new` says that the store knew nothing of this group. `answer_s`: how long Kafka may take
+    Adoption). `answer_s`: how long Kafka may take
     to answer while nothing else goes on. `report_every_s`: how often the counters are logged and kept in the store; None
     for never."""
 
@@ -67,7 +67,6 @@ class RunnerSettings:
     mark: str
     drain_s: float
     answer_s: float
-    store_is_new: bool = False
     dead_letter_topic: str | None = None
     report_every_s: float | None = 60.0
 
@@ -325,11 +324,9 @@ class Runner:
         except BrokerUnavailable as error:
             log.warning("what the group has committed cannot be read now: %s", error)
             return
-        is_new = self._settings.store_is_new
         for partition, known in committed.items():
             if known is not None:
-                forgotten = is_new and known.metadata == self._settings.mark
-                self._engine.on_committed_read(partition, known.offset, forgotten=forgotten)
+                self._engine.on_committed_read(partition, known.offset, ours=known.metadata == self._settings.mark)
         self._fresh.clear()
 
     # ---------------------------------------------------------------------------------------------------------- closing

@@ -20,6 +20,14 @@ __all__ = ["Client", "Listener"]
 
 log = logging.getLogger("kafka_once.kafka")
 
+
+def _is_said_once(record: logging.LogRecord) -> bool:
+    """Not what librdkafka says of each failed connection, twenty times a second: we say it once a minute."""
+    return log.isEnabledFor(logging.DEBUG) or not record.getMessage().startswith("FAIL [")
+
+
+log.addFilter(_is_said_once)
+
 OnCommit = Callable[[KafkaError | None, list[ClientPartition]], None]
 OnError = Callable[[KafkaError], None]
 

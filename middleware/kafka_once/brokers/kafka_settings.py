@@ -122,6 +122,9 @@ def consumer_settings(settings: Mapping[str, object]) -> Settings:
     else:
         # Only what must move is revoked (C02); eager members would all stop for every rebalance.
         defaults["partition.assignment.strategy"] = "cooperative-sticky"
+        # A cooperative rebalance takes two rounds, and a member hears of each with its next heartbeat. librdkafka's 3 s
+        # would let a new member wait 6 s for its partitions.
+        defaults["heartbeat.interval.ms"] = 1000
     return defaults | dict(settings) | _FORCED
 
 

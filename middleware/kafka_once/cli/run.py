@@ -33,10 +33,3 @@ def run(
 
 def _set_up_logs(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    if level != "DEBUG":
-        logging.getLogger("kafka_once.kafka").addFilter(_is_said_once)
-
-
-def _is_said_once(record: logging.LogRecord) -> bool:
-    """Not what librdkafka says of each failed connection, twenty times a second: the broker says it once a minute."""
-    return not record.getMessage().startswith("FAIL [")

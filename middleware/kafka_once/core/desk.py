@@ -66,8 +66,12 @@ class Desk:
             f"committed and comes again at the next start. To go on past such messages set dead_letter_topic."
         )
         stopped.__cause__ = error
-        self.note(Kind.GAVE_UP, delivery.partition, delivery, error)
+        self.note_giving_up(delivery, error)
         self.stop(stopped)
+
+    def note_giving_up(self, delivery: Delivery, error: BaseException | None) -> None:
+        kind = Kind.UNUSABLE if isinstance(error, MessageError) else Kind.GAVE_UP
+        self.note(kind, delivery.partition, delivery, error)
 
     # ----------------------------------------------------------------------------------------------- ways of a delivery
 

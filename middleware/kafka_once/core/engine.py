@@ -116,17 +116,22 @@ class Engine:
                 desk.pause(partition)
             desk.note(Kind.ASSIGNED, partition)
 
-    def on_committed_read(self, name: TopicPartition, offset: int, *, forgotten: bool) -> None:
-        """What the group had committed before us: we never commit behind it.
-
-        `forgotten`: that commit carries our mark, yet the store is new, so it lost its memory.
-        """
+    def on_committed_read(self, name: TopicPartition, offset: int, *, ours: bool) -> None:
+        """What the group had committed before us: we never commit behind it. `ours`: that commit carries our mark."""
         partition = self._partitions.get(name)
-        if partition is not None and partition.committed is None:
-            partition.committed = offset
-            if forgotten:
-                self.counters.add("memory_lost")
-                self._desk.note(Kind.MEMORY_LOST, partition)
+        if partition is not None:
+            partition.committed = max(offset, partition.committed or 0)
+            partition.committed_by_us = ours
+            self._look_for_lost_memory(partition)
+
+    def _look_for_lost_memory(self, partition: Partition) -> None:
+        """Kafka knows that we worked here, and the store never saw an owner: offsets without our mark would only mean a
+        first start beside a running pipeline."""
+        ownership = partition.ownership
+        if partition.committed_by_us and ownership is not None and ownership.epoch == 1:
+            partition.committed_by_us = False  # told once
+            self.counters.add("memory_lost")
+            self._desk.note(Kind.MEMORY_LOST, partition)
 
     def on_revoked(self, names: Sequence[TopicPartition]) -> None:
         """Stop the intake; what runs ends. Then the runner waits for `drained`, commits, and tells `on_gone`."""
@@ -218,6 +223,7 @@ class Engine:
             partition.ownerships.append(ownership.number)
             if partition.claimed_up_to is None:
                 partition.claimed_up_to = ownership.claimed_up_to
+                self._look_for_lost_memory(partition)
             if partition.tenure is Tenure.JOINING:
                 partition.tenure = Tenure.OWNED
                 self._desk.note(Kind.OWNED, partition, text=f"ownership {ownership.number}, epoch {ownership.epoch}")
@@ -392,4 +398,5 @@ class Engine:
             self._desk.stop_for(delivery, defect.reason, defect.error)
         else:
             delivery.error = defect.error
+            self._desk.note_giving_up(delivery, defect.error)
             self._desk.condemn(delivery, defect.reason)

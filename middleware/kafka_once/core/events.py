@@ -59,7 +59,7 @@ class Counters:
         "store_silences",  # calls without a definite answer, repeated
         "commits",  # offset commits confirmed
         "commits_refused",  # offset commits that Kafka refused
-        "memory_lost",  # partitions whose committed offset carries our mark while the store is new
+        "memory_lost",  # partitions whose committed offset carries our mark while the store knows nothing of them
         "sessions",  # sessions opened with the store
     )
 
@@ -101,7 +101,8 @@ class Kind(StrEnum):
     SESSION_OPENED = "session opened"
     SESSION_OVER = "session lapsed or was replaced"
     COMMIT_REFUSED = "Kafka refused the commit"
-    MEMORY_LOST = "committed offsets carry our mark but the store is empty: it lost its memory"
+    UNUSABLE = "no usable idempotency key or payload"
+    MEMORY_LOST = "committed offsets carry our mark but the store knows nothing of them: it lost its memory"
 
 
 class Note:

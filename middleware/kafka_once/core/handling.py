@@ -149,7 +149,7 @@ class Handling:
 
     def _give_up(self, delivery: Delivery, reason: str, dead_letter: bool) -> None:
         if dead_letter:
-            self._desk.note(Kind.GAVE_UP, delivery.partition, delivery, delivery.error)
+            self._desk.note_giving_up(delivery, delivery.error)
             self._desk.condemn(delivery, reason)
         else:  # not counted: with a handler that was mended, the next start tries it once more
             self._again(delivery, failed=False)

@@ -43,6 +43,7 @@ class Partition:
         "awaiting",
         "claimed_up_to",
         "committed",
+        "committed_by_us",
         "frontier",
         "lane",
         "name",
@@ -65,6 +66,7 @@ class Partition:
         self.ownerships: list[int] = []
         self.claimed_up_to: int | None = None
         self.committed: int | None = None
+        self.committed_by_us = False  # what was committed before this assignment carries our mark
         self.unfinished = 0
         self.paused = False
         self.take_due_ms = 0
