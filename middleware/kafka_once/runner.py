@@ -42,6 +42,7 @@ _POLL_MESSAGES = 500  # taken from the client at once
 _ENOUGH = 2_000  # unfinished messages: more are fetched at leisure
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
+_COMMIT_S = 0.001  # a poll while a handler waits for the answer to a commit
 _BUSY_S = 0.005  # a wait for the inbox while something is in flight; new messages wait for it
 _GROUP_S = 0.002  # the same while a group of several runs: its completions leave at most that late
 
@@ -99,6 +100,7 @@ class Runner:
         self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
         self._report_due_s = 0.0
         self._poll_due_s = 0.0
+        self._broken = False  # the loop has died: what it believes must not be committed
         self._drain_until_s: float | None = None  # one deadline for all that the end of the process waits for
 
     # ----------------------------------------------------------------------------------------------- from other threads
@@ -127,6 +129,8 @@ class Runner:
             self._loop()
         except BaseException as error:
             self._engine.stop(error)
+            self._broken = True
+            self._drain_until_s = self._clock_s()  # a member that reads nothing must not stay in the group
             raise
         finally:
             self._close()
@@ -161,6 +165,8 @@ class Runner:
         """Poll; but while something is in flight only now and then, for each call into the client costs a turn of the
         interpreter's lock, which handlers and the store's thread wait for."""
         now_s = self._clock_s()
+        if self._engine.awaits_commit():  # its answer comes only from inside a poll
+            return self._poll(_COMMIT_S)
         if busy and now_s < self._poll_due_s:
             return []
         messages = self._poll(0.0 if busy or not self._inbox.empty() else self._idle_s())
@@ -305,6 +311,8 @@ class Runner:
         self._wait(_GROUP_S)
 
     def _commit_last(self) -> None:
+        if self._broken:
+            return
         self._tick()
         marks = self._engine.commit_last()
         if marks:

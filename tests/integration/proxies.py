@@ -1,4 +1,4 @@
-"""A TCP proxy that can keep back what the server answers: requests arrive and are executed, the caller hears nothing."""
+"""A TCP proxy that can hold back what the server answers: requests are executed, and the caller hears nothing."""
 
 import socket
 import threading

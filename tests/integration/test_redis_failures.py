@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import redis
@@ -213,10 +214,8 @@ class TestPassingStates:
 
     @staticmethod
     def _ignoring(call, *args) -> None:
-        try:
+        with suppress(redis.RedisError):
             call(*args)
-        except redis.RedisError:
-            pass
 
 
 class TestRefused:
@@ -312,7 +311,7 @@ class TestRefused:
         store.check()
         client.hset(f"{key_prefix(namespace)}meta", field, value)
         for call in (store.check, lambda: store.open_session(1), store.survey):
-            with pytest.raises(StoreRefused, match="use another database|or another database"):
+            with pytest.raises(StoreRefused, match="another database"):
                 call()
 
     def test_an_address_that_is_none(self):

@@ -21,8 +21,30 @@ def _crash(world: World) -> bool:
 def _pause(world: World) -> bool:
     living = world.living()
     if living:
-        world.pause(world.random.choice(living))
+        world.pause(world.random.choice(living), _a_while(world))
     return bool(living)
+
+
+def _stall(world: World) -> bool:
+    """Its loop stands still; its handlers go on."""
+    living = world.living()
+    if living:
+        world.random.choice(living).stalled_until_ms = world.now_ms + _a_while(world)
+    return bool(living)
+
+
+def _cut_off(world: World) -> bool:
+    """One process gets no answer from the store; its handlers, and Kafka, go on."""
+    living = world.living()
+    if living:
+        world.random.choice(living).cut_off_until_ms = world.now_ms + _a_while(world)
+    return bool(living)
+
+
+def _a_while(world: World) -> int:
+    """Shorter than a lease, or longer."""
+    lease_ms = world.plan.rules.lease_ms
+    return world.random.choice((20, lease_ms // 2, lease_ms + 100, 3 * lease_ms))
 
 
 def _jump(world: World) -> bool:
@@ -80,6 +102,8 @@ def _replace(world: World) -> bool:
 FAULTS: dict[str, Callable[[World], bool]] = {
     "crash": _crash,
     "pause": _pause,
+    "stall": _stall,
+    "cut off": _cut_off,
     "jump": _jump,
     "move": _move,
     "snatch": _snatch,

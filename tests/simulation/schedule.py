@@ -16,6 +16,7 @@ __all__ = ["Schedule"]
 
 _CALM_MS = 120_000
 _CALM_STEPS = 30_000
+_CALM_TICK_MS = 3
 _IDLE_MS = 25
 _KINDS = ("turn", "store", "run", "commit", "publish", "group", "late")
 
@@ -27,6 +28,7 @@ class Schedule:
         self.steps = 0
         self._world = world
         self._ending = False
+        self._tick_ms = world.plan.odds.tick_ms
         self._weights = [*(world.plan.odds.weights[kind] for kind in _KINDS[:-1]), 0.3]
         self._doing = {
             "turn": self._turn,
@@ -54,7 +56,7 @@ class Schedule:
         random = world.random
         self.steps += 1
         if random.random() < 0.3:
-            world.pass_time(random.randint(1, world.plan.odds.tick_ms))
+            world.pass_time(random.randint(1, self._tick_ms))
         order = list(_KINDS)
         weights = list(self._weights)
         while order:
@@ -146,9 +148,12 @@ class Schedule:
         """No more faults. Late copies may still arrive, the sleeping wake, the dead come back."""
         world = self._world
         world.faulty = False
+        self._tick_ms = _CALM_TICK_MS
+        self._weights = [1.0] * len(_KINDS)
         world.silent_until_ms = 0
         for worker in world.processes:
             worker.wakes_ms = min(worker.wakes_ms, world.now_ms)
+            worker.stalled_until_ms = worker.cut_off_until_ms = 0
         until_ms, until_steps = world.now_ms + _CALM_MS, self.steps + _CALM_STEPS
         while not self._settled() and world.now_ms < until_ms and self.steps < until_steps:
             self._step()

@@ -74,15 +74,15 @@ class Wire:
         return bool(self._away or self.goodbyes)
 
     def send(self, worker: Worker, call: StoreCall) -> None:
-        fate = self._fate()
+        fate = self._fate(worker)
         self._world.saw(f"store call: {fate}")
         self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
 
-    def _fate(self) -> str:
+    def _fate(self, worker: Worker) -> str:
         world = self._world
         if not world.faulty:
             return "fine"
-        if world.now_ms < world.silent_until_ms:
+        if world.now_ms < max(world.silent_until_ms, worker.cut_off_until_ms):
             return world.random.choice(("request lost", "reply lost"))
         chance = world.random.random()
         for fate, odds in world.plan.odds.wire.items():
@@ -140,7 +140,7 @@ class Wire:
     def close(self, worker: Worker) -> None:
         """The goodbye, if it gets through."""
         self.abandon(worker)
-        if worker.session is not None and self._fate() == "fine":
+        if worker.session is not None and self._fate(worker) == "fine":
             self.goodbyes.append((worker, worker.session))
 
     def _say_goodbye(self) -> bool:

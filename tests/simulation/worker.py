@@ -64,6 +64,8 @@ class Worker:
         self.engine = engine
         self.state = "alive"
         self.wakes_ms = 0
+        self.stalled_until_ms = 0  # its loop stands still, its handlers go on
+        self.cut_off_until_ms = 0  # the store is out of its reach
         self.session: Session | None = None  # of the last call to open one, as the store's link keeps it
         self.bound: set[TopicPartition] = set()  # what it holds or thinks it holds
         self.told: deque[Told] = deque()
@@ -100,6 +102,8 @@ class Worker:
         return not (self._inbox or self._rest or self._revocation or self.runs.busy or self.told or self._fetchable())
 
     def wants_turn(self) -> bool:
+        if self._world.now_ms < self.stalled_until_ms:
+            return False
         if self._inbox or self._rest or self._stirred or self.answers or self.told or self._revocation:
             return True
         due_ms = self.engine.next_due_ms()
@@ -193,7 +197,7 @@ class Worker:
         self._world.saw("lost told")
         self.engine.on_lost(names)
         self.runs.withdraw(names)
-        self._let_go(told.names)
+        self._let_go(names)
 
     def _let_go(self, names: list[TopicPartition]) -> None:
         for name in names:
@@ -207,7 +211,7 @@ class Worker:
         for name in self._fresh:
             offset = self._world.group.committed.get(name)
             if offset is not None:
-                self.engine.on_committed_read(name, offset, forgotten=False)
+                self.engine.on_committed_read(name, offset, ours=True)
         self._fresh.clear()
 
     def _deliver(self) -> None:

@@ -155,13 +155,12 @@ class World:
             self.crash(worker)
         else:
             self.saw("paused between two effects")
-            self.pause(worker)
+            self.pause(worker, self.random.choice((20, 2 * self.plan.rules.lease_ms)))
         return True
 
-    def pause(self, worker: Worker) -> None:
-        lease_ms = self.plan.rules.lease_ms
+    def pause(self, worker: Worker, ms: int) -> None:
         worker.state = "paused"
-        worker.wakes_ms = self.now_ms + self.random.choice((20, lease_ms // 2, lease_ms + 100, 3 * lease_ms))
+        worker.wakes_ms = self.now_ms + ms
 
     def commit_fate(self) -> str:
         if not self.faulty or self.random.random() >= self.plan.odds.commit:

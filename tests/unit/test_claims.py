@@ -45,12 +45,12 @@ def give_back(record: Record, *, failed: bool = False, doubt: bool = False) -> t
 class TestClaim:
     def test_absent_is_acquired(self):
         answer, after = ask(ABSENT, alone=True)
-        assert answer == ClaimAnswer(Grant.ACQUIRED, 0, False, False, FENCE)
+        assert answer == ClaimAnswer(Grant.ACQUIRED, 0, doubt=False, suspect=False, fence=FENCE)
         assert after == Claimed(ME, OWN, CALL, FENCE, alone=True)
 
     def test_freed_is_acquired_and_inherits(self):
         answer, after = ask(FREED)
-        assert answer == ClaimAnswer(Grant.ACQUIRED, 2, True, True, FENCE)
+        assert answer == ClaimAnswer(Grant.ACQUIRED, 2, doubt=True, suspect=True, fence=FENCE)
         assert after == Claimed(ME, OWN, CALL, FENCE, 2, doubt=True, suspect=True)
 
     def test_the_same_call_gets_the_same_answer(self):
@@ -66,7 +66,7 @@ class TestClaim:
 
     def test_an_older_call_of_mine_is_taken_over_and_inherited(self):
         answer, after = ask(MINE_OLDER)
-        assert answer == ClaimAnswer(Grant.ACQUIRED, 2, True, True, FENCE)
+        assert answer == ClaimAnswer(Grant.ACQUIRED, 2, doubt=True, suspect=True, fence=FENCE)
         assert after == Claimed(ME, OWN, CALL, FENCE, 2, doubt=True, suspect=True, alone=False)
 
     def test_a_late_copy_is_stale(self):
@@ -78,7 +78,7 @@ class TestClaim:
     @pytest.mark.parametrize(("ran_alone", "attempts"), [(False, 2), (True, 3)])
     def test_a_vanished_holder_is_reclaimed_in_doubt(self, ran_alone, attempts):
         answer, after = ask(OTHERS._replace(alone=ran_alone), holder_lives=False)
-        assert answer == ClaimAnswer(Grant.RECLAIMED, attempts, True, True, FENCE)
+        assert answer == ClaimAnswer(Grant.RECLAIMED, attempts, doubt=True, suspect=True, fence=FENCE)
         assert after == Claimed(ME, OWN, CALL, FENCE, attempts, doubt=True, suspect=True)
 
     @pytest.mark.parametrize("done", [DONE, DONE_BY_OTHER])
@@ -113,7 +113,7 @@ class TestComplete:
     def test_keeps_the_low_bits_of_the_session_only(self):
         session = 5 * SHORT_SESSION + 3
         _, done = complete(ABSENT, session=session, dead_lettered=False)
-        assert done == Done(False, 3)
+        assert done == Done(dead_lettered=False, session=3)
         assert complete(done, session=session, dead_lettered=False)[0] is Completion.APPLIED
         assert complete(done, session=session + 1, dead_lettered=False)[0] is Completion.DOUBLED
 
@@ -122,10 +122,10 @@ class TestRelease:
     @pytest.mark.parametrize(
         ("flags", "freed"),
         [
-            ({}, Freed(2, True, True)),
-            ({"failed": True}, Freed(3, True, False)),
-            ({"doubt": True}, Freed(2, True, True)),
-            ({"failed": True, "doubt": True}, Freed(3, True, False)),
+            ({}, Freed(2, doubt=True, suspect=True)),
+            ({"failed": True}, Freed(3, doubt=True, suspect=False)),
+            ({"doubt": True}, Freed(2, doubt=True, suspect=True)),
+            ({"failed": True, "doubt": True}, Freed(3, doubt=True, suspect=False)),
         ],
     )
     def test_keeps_attempts_and_doubt(self, flags, freed):
@@ -134,8 +134,8 @@ class TestRelease:
     def test_leaves_nothing_where_there_is_nothing_to_keep(self):
         _, fresh = ask(ABSENT, alone=True)
         assert give_back(fresh) == (Release.APPLIED, None)
-        assert give_back(fresh, failed=True) == (Release.APPLIED, Freed(1, False, False))
-        assert give_back(fresh, doubt=True) == (Release.APPLIED, Freed(0, True, False))
+        assert give_back(fresh, failed=True) == (Release.APPLIED, Freed(1, doubt=False, suspect=False))
+        assert give_back(fresh, doubt=True) == (Release.APPLIED, Freed(0, doubt=True, suspect=False))
 
     @pytest.mark.parametrize("record", [ABSENT, FREED, MINE_OLDER, MINE_NEWER, OTHERS, DONE, DONE_BY_OTHER])
     def test_of_what_that_call_does_not_hold_is_fenced(self, record):

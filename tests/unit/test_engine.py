@@ -802,3 +802,74 @@ def test_at_most_once_ends_every_delivery_although_the_partition_is_lost_meanwhi
 
     assert worker.engine.drained()
     assert worker.outcomes() == {"skipped": 1}
+
+
+def test_two_suspects_of_one_partition_do_not_wait_for_each_other_in_a_loop_of_the_users() -> None:
+    world = World()
+    dead = Worker(world, exclusive=False).own()
+    for start, key in enumerate("ab"):
+        dead.engine.offer(5)
+        dead.deliver(key, start=start)
+    assert len(dead.running) == 2
+    dead.die()
+    other = Worker(world, exclusive=False).own()
+    for start, key in enumerate("ab"):
+        other.engine.offer(5)
+        other.deliver(key, start=start)
+
+    other.run_all()
+
+    assert other.outcomes() == {"completed": 2}
+
+
+def test_a_suspect_never_overtakes_a_failed_head_of_its_partition() -> None:
+    world = World()
+    dead = Worker(world, group_ms=1000).own().deliver("x", "a", "b")
+    dead.run(took_ms=0.001)
+    assert dead.keys == ["a", "b"]
+    dead.die()
+    middle = Worker(world, group_ms=1000).own().deliver("x", "a", "b")
+    middle.run(ValueError())  # a has raised: no suspect any more
+    middle.die()
+    last = Worker(world, group_ms=1000).own().deliver("x", "a", "b")
+    last.run(ValueError()) if last.keys == ["a"] else None
+    order = []
+    for _ in range(20):
+        if last.running:
+            order += last.keys
+            last.run(*[ValueError() if len(order) < 3 else None])
+        last.pass_time(500)
+
+    assert order.index("b") > max(position for position, key in enumerate(order) if key == "a")
+
+
+def test_a_lost_partition_that_awaited_its_commit_keeps_no_place() -> None:
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False, concurrency=1)
+    worker.commits_answered = False
+    worker.own(*ROW[:2]).deliver("a")
+    worker.engine.on_lost([ROW[0]])
+    worker.commits_answered = True
+    worker.engine._commits.due_ms = 0
+    worker.deliver("b", partition=ROW[1])
+
+    assert len(worker.running) == 1
+    assert worker.outcomes() == {"skipped": 1}
+
+
+def test_a_commit_that_is_known_from_reading_starts_what_awaits_it() -> None:
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
+    worker.commits_answered = False
+    worker.own().deliver("a")
+    worker.tick()
+    worker.engine.on_committed_read(ROW[0], 1, ours=True)
+    worker.turn()
+
+    assert len(worker.running) == 1
+
+
+def test_with_the_policy_to_stop_each_start_tries_a_killer_once_more() -> None:
+    world = World()
+    for _ in range(6):
+        worker = Worker(world, attempts=2).own().deliver("a")
+        assert worker.keys == ["a"]
+        worker.die()

@@ -66,7 +66,7 @@ def _pattern(pattern: str, kafka: Onlooker) -> Finding:
 
 
 def _memory(settings: Settings, topics: Sequence[str], kafka: Onlooker, admin: Admin) -> Iterator[Finding]:
-    """Redeliveries are covered by the frontier, however old; a producer's repeat only by what is remembered."""
+    """Repeats, and redeliveries that the committed offset does not cover, are known for as long as keys are remembered."""
     for topic in sorted({partition.topic for partition in kafka.partitions(topics)}):
         retention_ms = admin.retention_ms(topic)
         if retention_ms is None or 0 <= retention_ms <= settings.remember_for_ms:
@@ -75,6 +75,6 @@ def _memory(settings: Settings, topics: Sequence[str], kafka: Onlooker, admin: A
         yield Finding.warning(
             "remember_for",
             f"keys are remembered for {show_duration(settings.remember_for)}, topic {topic} keeps messages {kept}. "
-            "Redeliveries are never processed again, however late; a repeat is, if it comes later than remember_for: "
-            "make that longer than your producer goes on repeating",
+            "What comes a second time later than remember_for is processed again: make that longer than your producer "
+            "goes on repeating, and than you may read old offsets again",
         )

@@ -55,7 +55,7 @@ class Claiming:
         for delivery, answer in zip(group, grants, strict=True):
             if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
                 self._granted(delivery, answer, answers)
-                if not blocked and self._starts(delivery):
+                if not blocked and self._starts(delivery, first=not starting):
                     starting.append(delivery)
                 else:  # behind one that cannot start now, everything of the lane is given back
                     blocked = blocked or delivery.phase is not Phase.PUBLISHING
@@ -80,12 +80,16 @@ class Claiming:
             self._desk.counters.add("in_doubt")
             self._desk.note(Kind.IN_DOUBT, delivery.partition, delivery)
 
-    def _starts(self, delivery: Delivery) -> bool:
-        """Whether a granted message starts now. If not, it is dead-lettered, held as a suspect, or to be given back."""
+    def _starts(self, delivery: Delivery, *, first: bool) -> bool:
+        """Whether a granted message starts now. If not, it is dead-lettered, held as a suspect, or to be given back.
+
+        In an exclusive lane a suspect is held only as the `first` of its group: held behind one that starts, it would
+        overtake it if that one raised.
+        """
         desk, rules = self._desk, self._rules
         if delivery.partition.tenure is not Tenure.OWNED or not desk.conversation.trusted(desk.now_ms) or desk.stopping:
             return False
-        if delivery.attempts >= rules.attempts:
+        if delivery.attempts >= rules.attempts and rules.dead_letter_failures:
             self._on_spent(delivery)
             return False
         if delivery.doubt and rules.dead_letter_doubts:
@@ -93,20 +97,21 @@ class Claiming:
             desk.condemn(delivery, "in doubt")
             return False
         if delivery.suspect and not delivery.alone:
-            delivery.held = True
-            desk.suspects.add(delivery)
+            if first or not rules.exclusive:
+                delivery.held = True
+                desk.suspects.add(delivery)
             return False
         return True
 
     def _on_spent(self, delivery: Delivery) -> None:
-        """Every attempt is used up, so it ended its process each time: give up without running it once more."""
+        """Every attempt is used up, and its process ended at the last one: dead-letter it without one more run.
+
+        Only if that is the policy. If it is to stop, each start tries once more: somebody may have mended the handler,
+        or the process was killed from outside each time.
+        """
         self._desk.suspects.leave(delivery)
         ended = ", its process ended each time" if delivery.suspect else ""
-        reason = f"attempts exhausted ({delivery.attempts}){ended}"
-        if self._rules.dead_letter_failures:
-            self._desk.condemn(delivery, reason)
-        else:
-            self._desk.stop_for(delivery, reason, None)
+        self._desk.condemn(delivery, f"attempts exhausted ({delivery.attempts}){ended}")
 
     def _start(self, lane: Lane, deliveries: list[Delivery]) -> None:
         if not self._desk.at_most_once:

@@ -29,7 +29,7 @@ class Desk:
         self.at_most_once = rules.semantics is Semantics.AT_MOST_ONCE
         self.talk = _conversation(rules)
         self.lanes = Lanes(rules)
-        self.suspects = Suspects()
+        self.suspects = Suspects(exclusive=rules.exclusive)
         self.effects = Effects()
         self.now_ms = 0
         self.entropy = 0
@@ -103,6 +103,11 @@ class Desk:
         else:
             self.lanes.closed(partition.lane)
             self.leave(delivery)
+
+    def leave_unrun(self, delivery: Delivery) -> None:
+        """At most once: it is settled, and its partition is gone before it ran. It never runs: possible by choice."""
+        self.lanes.closed(delivery.partition.lane)
+        self.leave(delivery, Outcome.SKIPPED)
 
     def leave(self, delivery: Delivery, outcome: Outcome | None = None) -> None:
         """Not settled here; it is delivered again."""

@@ -74,6 +74,10 @@ class Engine:
         talk = self._desk.talk
         return not unfinished and (talk is None or talk.silent or not talk.pending())
 
+    def awaits_commit(self) -> bool:
+        """Whether a handler waits for the answer to a commit (at most once)."""
+        return self._desk.at_most_once and any(partition.awaiting for partition in self._partitions.values())
+
     def next_due_ms(self) -> int | None:
         """The next moment at which time alone makes something due."""
         talk = self._desk.talk
@@ -123,6 +127,7 @@ class Engine:
             partition.committed = max(offset, partition.committed or 0)
             partition.committed_by_us = ours
             self._look_for_lost_memory(partition)
+            self._start_awaiting(partition)  # a commit may have been taken although its answer was lost
 
     def _look_for_lost_memory(self, partition: Partition) -> None:
         """Kafka knows that we worked here, and the store never saw an owner: offsets without our mark would only mean a
@@ -161,9 +166,9 @@ class Engine:
         partition.tenure = Tenure.GONE
         del self._partitions[partition.name]
         self._hand_back_waiting(partition)
-        for _, deliveries in partition.awaiting:  # at most once: settled, never run. Possible by choice
+        for _, deliveries in partition.awaiting:
             for delivery in deliveries:
-                self._desk.leave(delivery, Outcome.SKIPPED)
+                self._desk.leave_unrun(delivery)
         partition.awaiting.clear()
         self._desk.end_ownerships(partition)
 
@@ -301,7 +306,7 @@ class Engine:
             delivery.settled = True
         if partition.tenure is Tenure.GONE:
             for delivery in deliveries:
-                self._desk.leave(delivery, Outcome.SKIPPED)
+                self._desk.leave_unrun(delivery)
             return
         partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
         self._commits.urge()

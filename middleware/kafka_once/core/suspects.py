@@ -19,7 +19,8 @@ __all__ = ["Suspects"]
 class Suspects:
     """Their claims are held. When its turn comes, one is claimed once more, marked as alone, and then runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exclusive: bool) -> None:
+        self._exclusive = exclusive
         self._queue: deque[Delivery] = deque()
         self._alone: Delivery | None = None
 
@@ -27,11 +28,13 @@ class Suspects:
         self._queue.append(delivery)
 
     def choose(self) -> Delivery | None:
-        """The one to claim as alone now: the first whose lane has nothing else open, if none runs alone already."""
+        """The one to claim as alone now, if none runs alone already. In an exclusive lane it must be the only open one:
+        the others of its group are on their way back."""
         if self._alone is not None:
             return None
         for delivery in self._queue:
-            if delivery.partition.tenure is Tenure.OWNED and delivery.partition.lane.open == 1:
+            partition = delivery.partition
+            if partition.tenure is Tenure.OWNED and (not self._exclusive or partition.lane.open == 1):
                 self._queue.remove(delivery)
                 self._alone = delivery
                 delivery.alone = True

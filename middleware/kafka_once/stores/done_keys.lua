@@ -31,13 +31,12 @@ end
 local function window_of(number, buckets, made, count, opened, ended, remember)
   return {
     number = number, buckets = buckets, made = made, count = count, opened = opened, ended = ended, remember = remember,
-    prefix = PREFIX .. 'd:' .. number .. ':', expires = digits(opened + 2 * remember + SLACK_MS),
+    prefix = PREFIX .. 'd:' .. number .. ':',
   }
 end
 
 local windows = {} -- newest first
 local searched = {} -- those of them that may hold a done key
-local stored_windows = redis.call('HGET', META, 'windows') or ''
 for at = 1, #stored_windows, WINDOW_SIZE do
   local window = window_of(struct.unpack(WINDOW, stored_windows, at))
   windows[#windows + 1] = window
@@ -114,7 +113,7 @@ local function write_done(first, rest, value)
   local bucket = bucket_of(written, first, rest)
   written.count = written.count + redis_call('HSET', bucket, rest, texts[value])
   if written.made < written.buckets and redis_call('HLEN', bucket) == 1 then
-    redis_call('PEXPIREAT', bucket, written.expires)
+    redis_call('PEXPIREAT', bucket, digits(written.opened + 2 * written.remember + SLACK_MS))
     written.made = written.made + 1
   end
 end

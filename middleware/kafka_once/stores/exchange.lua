@@ -41,17 +41,14 @@ local ACQUIRED, RECLAIMED = 0, 1
 
 local ANSWER = '<BBI4I8'
 
-local function refusal(grant)
-  return struct.pack(ANSWER, grant, 0, 0, 0)
-end
-local DUPLICATE, BUSY, STALE, SUPERSEDED, GONE, SKIPPED =
-  refusal(2), refusal(3), refusal(4), refusal(5), refusal(6), refusal(7)
+-- What says nothing but the grant.
+local PLAIN = string.rep('\0', struct.size(ANSWER) - 1)
+local DUPLICATE, BUSY, STALE = '\2' .. PLAIN, '\3' .. PLAIN, '\4' .. PLAIN
+local SUPERSEDED, GONE, SKIPPED = '\5' .. PLAIN, '\6' .. PLAIN, '\7' .. PLAIN
 
 local session, token, call = struct.unpack('<I8c16I8', ARGV[5])
-local meta = redis.call('HMGET', META, 'fence', 'claims')
-local in_flight = tonumber(meta[2] or '0')
 -- A fence has to grow for a key, so one serves all the claims of an exchange; their records are then all the same.
-local fence = next_number(meta[1], now_us)
+local fence = next_number(last_fence, now_us)
 local lives = redis.call('HGET', session_key(session), 'r') == token
 
 -- ------------------------------------------------------------------------------------------------- records, ownerships
@@ -314,15 +311,18 @@ local function write_doubts()
   end
 end
 
-if #claimed > 0 then
-  redis.call('HSET', META, 'fence', digits(fence)) -- the write that may be refused for want of memory
+if #claimed > 0 then -- the write that may be refused for want of memory
+  redis.call('HSET', META, 'fence', digits(fence), 'claims', digits(in_flight))
 end
 if lives then
   redis.call('PEXPIRE', session_key(session), lease_ms)
 end
 write_records()
-if #gone + #dones + #freed + #claimed > 0 then
-  redis.call('HSET', META, 'claims', digits(in_flight), 'windows', packed_windows())
+if #claimed == 0 and #gone + #freed > 0 then
+  redis.call('HSET', META, 'claims', digits(in_flight))
+end
+if #dones > 0 then
+  redis.call('HSET', META, 'windows', packed_windows())
 end
 for at = 1, #new_frontiers, 2 do
   redis.call('HSET', PREFIX .. 'f', new_frontiers[at], new_frontiers[at + 1])

@@ -27,7 +27,6 @@ local function digits(number)
 end
 
 local function next_number(last, at_least)
-  last = tonumber(last) or 0
   return last < at_least and at_least or last + 1
 end
 
@@ -35,9 +34,12 @@ local function session_key(number)
   return PREFIX .. 's:' .. digits(number)
 end
 
--- Another format or another owner is never taken for an empty namespace.
+-- Another format or another owner is never taken for an empty namespace. Answers the numbers that were given out last,
+-- how many claims are in flight, and the windows of done keys (see done_keys.lua).
 local function open_namespace()
-  local format, cluster, group = unpack(redis.call('HMGET', META, 'format', 'cluster', 'group'))
+  local stored = redis.call('HMGET', META, 'format', 'cluster', 'group', 'session', 'ownership', 'fence', 'claims',
+    'windows')
+  local format, cluster, group = stored[1], stored[2], stored[3]
   if not format and redis.call('EXISTS', META) == 0 then
     redis.call('HSET', META, 'format', FORMAT, 'cluster', ARGV[1], 'group', ARGV[2], 'creator', ARGV[3],
       'created_ms', digits(now_ms))
@@ -47,6 +49,8 @@ local function open_namespace()
   elseif cluster ~= ARGV[1] or group ~= ARGV[2] then
     refuse('the namespace at ' .. META .. ' belongs to another cluster or group: use another database')
   end
+  return tonumber(stored[4] or '0'), tonumber(stored[5] or '0'), tonumber(stored[6] or '0'), tonumber(stored[7] or '0'),
+    stored[8] or ''
 end
 
-open_namespace()
+local last_session, last_ownership, last_fence, in_flight, stored_windows = open_namespace()

@@ -19,7 +19,7 @@ if opened then
   return opened
 end
 
-local number = next_number(redis.call('HGET', META, 'session'), now_ms)
+local number = next_number(last_session, now_ms)
 redis.call('HSET', META, 'session', digits(number))
 local takes_instance = false
 if instance ~= '' then

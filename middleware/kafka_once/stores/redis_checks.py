@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["check_settings"]
 
 _POLICY_UNKNOWN = (
-    "{server}: neither INFO nor CONFIG GET is permitted, so nobody knows whether the server evicts keys: make sure that "
-    "its maxmemory-policy is noeviction"
+    "{server}: neither INFO nor CONFIG GET is permitted, so nobody knows whether the server evicts keys: make sure "
+    "that its maxmemory-policy is noeviction"
 )
 _EVICTS = "{server}: its maxmemory-policy is {policy}, so it may delete what it acknowledged and messages run twice"
 _NO_DISK = "{server}: it keeps nothing on disk: after its restart, repeats of what was processed are processed again"

@@ -15,7 +15,7 @@ for _, window in ipairs(windows) do
 end
 return {
   sessions,
-  tonumber(redis.call('HGET', META, 'claims') or '0'),
+  in_flight,
   done,
   redis.call('ZCARD', PREFIX .. 'x'),
   redis.call('HVALS', PREFIX .. 'f'),

@@ -16,7 +16,8 @@ if redis.call('HGET', key, 'r') ~= token then
 end
 
 local function take(ask, identity)
-  local number = next_number(redis.call('HGET', META, 'ownership'), now_ms)
+  local number = next_number(last_ownership, now_ms)
+  last_ownership = number
   local stored = redis.call('HGET', PREFIX .. 'e', identity)
   local epoch = (stored and struct.unpack('<I8', stored) or 0) + 1
   redis.call('HSET', META, 'ownership', digits(number))
