@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
 __all__ = ["FAULTS", "inject"]
@@ -29,16 +30,24 @@ def _stall(world: World) -> bool:
     """Its loop stands still; its handlers go on."""
     living = world.living()
     if living:
-        world.random.choice(living).stalled_until_ms = world.now_ms + _a_while(world)
+        _stall_one(world.random.choice(living), _a_while(world))
     return bool(living)
+
+
+def _stall_one(worker: Worker, ms: int) -> None:
+    worker.stalled_until_ms = worker.world.now_ms + ms
 
 
 def _cut_off(world: World) -> bool:
     """One process gets no answer from the store; its handlers, and Kafka, go on."""
     living = world.living()
     if living:
-        world.random.choice(living).cut_off_until_ms = world.now_ms + _a_while(world)
+        _cut_off_one(world.random.choice(living), _a_while(world))
     return bool(living)
+
+
+def _cut_off_one(worker: Worker, ms: int) -> None:
+    worker.cut_off_until_ms = worker.world.now_ms + ms
 
 
 def _a_while(world: World) -> int:
@@ -75,6 +84,19 @@ def _snatch(world: World) -> bool:
     return True
 
 
+def _overtake(world: World) -> bool:
+    """A process stands still while its handlers run, past its lease; others get its partitions, and it wakes up late."""
+    busy = [worker for worker in world.living() if worker.runs.busy]
+    if not busy:
+        return False
+    worker = world.random.choice(busy)
+    world.random.choice((_stall_one, _cut_off_one, world.pause))(worker, world.plan.rules.lease_ms * 2)
+    told_ms = world.now_ms + world.random.choice((0, world.plan.rules.lease_ms * 3))
+    for name in [name for name, owner in world.group.owners.items() if owner is worker]:
+        world.group.take_away(name, told_ms)
+    return True
+
+
 def _silence(world: World) -> bool:
     """The store answers nobody for a while."""
     if world.silent_until_ms > world.now_ms:
@@ -107,6 +129,7 @@ FAULTS: dict[str, Callable[[World], bool]] = {
     "jump": _jump,
     "move": _move,
     "snatch": _snatch,
+    "overtake": _overtake,
     "silence": _silence,
     "stop": _stop,
     "replace": _replace,

@@ -78,7 +78,7 @@ class Runs:
         running = self.running[choice]
         if running.run is None:
             self._begin(running)
-        else:
+        elif not self._world.faulty or self._world.random.random() >= self._world.plan.odds.lingers:
             self._end(running, running.run)
 
     def die(self) -> None:

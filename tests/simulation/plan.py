@@ -13,7 +13,6 @@ from tests.simulation.history import Terms
 __all__ = ["ALWAYS", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
 
 ALWAYS = 1_000_000  # more often than anything is tried
-LEASE_MS = 1_000
 
 _SEMANTICS = [
     (Semantics.EFFECTIVELY_ONCE, True, 70),
@@ -21,7 +20,7 @@ _SEMANTICS = [
     (Semantics.AT_MOST_ONCE, False, 6),
     (Semantics.AT_LEAST_ONCE, False, 12),
 ]
-_FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "silence", "stop", "replace")
+_FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
 _PICKED = ("turn", "store", "run", "commit", "publish", "group")
 _WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
@@ -61,6 +60,7 @@ class Odds:
     zombie_accepted: float
     weights: dict[str, float]
     tick_ms: int
+    lingers: float
     handler_ms: float
 
 
@@ -121,7 +121,7 @@ def _rules(rng: Random) -> Rules:
         dead_letter_failures=letters,
         dead_letter_payloads=letters,
         dead_letter_doubts=letters and rng.random() < 0.3,
-        lease_ms=LEASE_MS,
+        lease_ms=rng.choice((300, 300, 1_000)),
         store_depth=rng.choice((1, 4)),
         commit_every_ms=rng.choice((5, 20, 200)),
     )
@@ -188,6 +188,7 @@ def _odds(rng: Random) -> Odds:
         publish=rng.choice((0.0, 0.3)),
         zombie_accepted=rng.choice((0.0, 0.5, 1.0)),
         weights={kind: rng.choice((0.1, 0.3, 1.0, 1.0, 3.0)) for kind in _PICKED},
-        tick_ms=rng.choice((2, 5, 20, 60)),
+        tick_ms=rng.choice((3, 10, 30)),
+        lingers=rng.choice((0.0, 0.7, 0.95)),
         handler_ms=rng.choice((0.01, 0.3, 5.0)),
     )

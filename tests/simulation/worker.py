@@ -73,7 +73,7 @@ class Worker:
         self.answers: list[list[CommitResult]] = []
         self.tenures: dict[Message, int] = {}
         self.runs = Runs(world, self, None if rules.exclusive else world.plan.hand_out)
-        self._world = world
+        self.world = world
         self._clock_ahead_ms = number * 1_000_003  # monotonic clocks have nothing in common
         self._inbox: deque[Callable[[], None]] = deque()
         self._rest: deque[Callable[[], None]] = deque()  # effects that the process was stopped before
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def now_ms(self) -> int:
-        return self._world.now_ms + self._clock_ahead_ms
+        return self.world.now_ms + self._clock_ahead_ms
 
     @property
     def joined(self) -> bool:
@@ -102,17 +102,17 @@ class Worker:
         return not (self._inbox or self._rest or self._revocation or self.runs.busy or self.told or self._fetchable())
 
     def wants_turn(self) -> bool:
-        if self._world.now_ms < self.stalled_until_ms:
+        if self.world.now_ms < self.stalled_until_ms:
             return False
         if self._inbox or self._rest or self._stirred or self.answers or self.told or self._revocation:
             return True
         due_ms = self.engine.next_due_ms()
         if due_ms is not None and due_ms <= self.now_ms:
             return True
-        return self._world.now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS or bool(self._fetchable())
+        return self.world.now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS or bool(self._fetchable())
 
     def _fetchable(self) -> list[TopicPartition]:
-        logs = self._world.group.logs
+        logs = self.world.group.logs
         return [n for n, held in self._held.items() if n not in self._paused and held.position < len(logs[n])]
 
     # --------------------------------------------------------------------------------------------------- from outside
@@ -138,7 +138,7 @@ class Worker:
     # ------------------------------------------------------------------------------------------------------- the turns
 
     def turn(self) -> None:
-        self._turned_ms = self._world.now_ms
+        self._turned_ms = self.world.now_ms
         self._stirred = False
         if self._rest:
             self._go_on()
@@ -161,7 +161,7 @@ class Worker:
             self._end_if_drained()
 
     def _tick(self) -> None:
-        self.engine.tick(self.now_ms, self._world.random.getrandbits(53))
+        self.engine.tick(self.now_ms, self.world.random.getrandbits(53))
         if not self.engine.rules.exclusive:
             self.engine.offer(self.runs.room())
 
@@ -177,7 +177,7 @@ class Worker:
             self._tick()
             self.engine.on_committed(results)
         self.answers.clear()
-        while self.told and self.told[0].due_ms <= self._world.now_ms and self._revocation is None:
+        while self.told and self.told[0].due_ms <= self.world.now_ms and self._revocation is None:
             self._on_told(self.told.popleft())
 
     def _on_told(self, told: Told) -> None:
@@ -186,7 +186,7 @@ class Worker:
         if told.what == "assigned":
             self.engine.on_assigned(told.names)
             for name in told.names:
-                self._held[name] = _Held(self._world.group.index_of(name), self._world.next_number())
+                self._held[name] = _Held(self.world.group.index_of(name), self.world.next_number())
                 self._paused.discard(name)
             self._fresh.extend(told.names)
             return
@@ -194,7 +194,7 @@ class Worker:
         if told.what == "revoked":
             self._revoke(names)
             return
-        self._world.saw("lost told")
+        self.world.saw("lost told")
         self.engine.on_lost(names)
         self.runs.withdraw(names)
         self._let_go(names)
@@ -203,13 +203,13 @@ class Worker:
         for name in names:
             self._held.pop(name, None)
         self._fresh = [name for name in self._fresh if name not in names]
-        self._world.group.released(self, names)
+        self.world.group.released(self, names)
 
     def _read_committed(self) -> None:
-        if not self._fresh or (self._world.faulty and self._world.random.random() < 0.2):
+        if not self._fresh or (self.world.faulty and self.world.random.random() < 0.2):
             return
         for name in self._fresh:
-            offset = self._world.group.committed.get(name)
+            offset = self.world.group.committed.get(name)
             if offset is not None:
                 self.engine.on_committed_read(name, offset, ours=True)
         self._fresh.clear()
@@ -220,17 +220,17 @@ class Worker:
             return
         self._tick()
         self._stirred = True
-        name = self._world.random.choice(fetchable)
+        name = self.world.random.choice(fetchable)
         held = self._held[name]
-        log = self._world.group.logs[name]
-        for planned in log[held.position : held.position + self._world.random.randint(1, 8)]:
+        log = self.world.group.logs[name]
+        for planned in log[held.position : held.position + self.world.random.randint(1, 8)]:
             held.position += 1
             self._deliver_one(name, planned, held.tenure)
 
     def _deliver_one(self, name: TopicPartition, planned: Planned, tenure: int) -> None:
         message = Message(name.topic, name.partition, planned.offset, leader_epoch=0)
         self.tenures[message] = tenure
-        self._world.note(Delivered(self.name, name.partition, planned.offset))
+        self.world.note(Delivered(self.name, name.partition, planned.offset))
         digest = digest_of(planned.key) if planned.kind == "plain" and self.engine.rules.store else None
         defect = Defect("no idempotency key", MissingKey("none"), fatal=False) if planned.kind == "defect" else None
         self.engine.on_delivered(message, name, digest, defect)
@@ -239,7 +239,7 @@ class Worker:
 
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
         steps = self._rest
-        world = self._world
+        world = self.world
         steps.extend(lambda call=call: world.wire.send(self, call) for call in effects.calls)  # type: ignore[misc]
         if effects.withdraw:
             steps.append(lambda: self.runs.withdraw(None))
@@ -258,32 +258,32 @@ class Worker:
 
     def _go_on(self) -> None:
         """The process may be stopped, or killed, before any of its effects."""
-        while self._rest and not self._world.cuts(self):
+        while self._rest and not self.world.cuts(self):
             self._rest.popleft()()
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
-        commit = Commit(self, marks, self._world.commit_fate())
+        commit = Commit(self, marks, self.world.commit_fate())
         if not inside_callback:
-            self._world.pending["commit"].append(commit)
+            self.world.pending["commit"].append(commit)
             return
-        self._world.finish_commits(self)
-        self.engine.on_committed(self._world.group.commit(commit))
+        self.world.finish_commits(self)
+        self.engine.on_committed(self.world.group.commit(commit))
 
     # ------------------------------------------------------------------------------------------ revocations and the end
 
     def _revoke(self, names: list[TopicPartition]) -> None:
         self.engine.on_revoked(names)
         self.runs.withdraw(names)
-        until_ms = self._drain_until_ms or self._world.now_ms + self._world.plan.drain_ms
+        until_ms = self._drain_until_ms or self.world.now_ms + self.world.plan.drain_ms
         self._revocation = _Revocation(names, until_ms)
 
     def _drain(self, revocation: _Revocation) -> None:
         """A turn without a poll, inside the callback."""
         drained = self.engine.drained(revocation.names)
-        if not drained and self._world.now_ms < revocation.until_ms:
+        if not drained and self.world.now_ms < revocation.until_ms:
             self._turn_without_poll()
             return
-        self._world.saw("revoked, drained" if drained else "revoked, not drained")
+        self.world.saw("revoked, drained" if drained else "revoked, not drained")
         self._commit_last()
         self.engine.on_gone(revocation.names)
         self._revocation = None
@@ -306,8 +306,8 @@ class Worker:
     def _end_if_drained(self) -> None:
         if self._drain_until_ms is None:
             self.runs.withdraw(None)
-            self._drain_until_ms = self._world.now_ms + self._world.plan.drain_ms
-        if self.engine.drained() or self._world.now_ms >= self._drain_until_ms:
+            self._drain_until_ms = self.world.now_ms + self.world.plan.drain_ms
+        if self.engine.drained() or self.world.now_ms >= self._drain_until_ms:
             self._closing = True
             self._commit_last()
             self._revoke(list(self._held))
@@ -315,10 +315,10 @@ class Worker:
     def _end(self) -> None:
         """The goodbye; then the process is no more."""
         clean = self.engine.drained() and not self.runs.busy
-        self._world.saw("ended, drained" if clean else "ended, not drained")
-        self._world.wire.close(self)
-        self._world.end(self)
-        self._world.note(Left(self.name, clean, self.engine.counters.as_dict()))
+        self.world.saw("ended, drained" if clean else "ended, not drained")
+        self.world.wire.close(self)
+        self.world.end(self)
+        self.world.note(Left(self.name, clean, self.engine.counters.as_dict()))
 
     def die(self, state: str) -> None:
         """Nothing more comes from here."""
@@ -332,8 +332,8 @@ class Worker:
     def published(self, delivery: Delivery, *, taken: bool, known: bool) -> None:
         if taken:
             name = delivery.partition.name
-            key = self._world.key_at(name, delivery.offset)
-            self._world.note(DeadLettered(name.partition, delivery.offset, key))
+            key = self.world.key_at(name, delivery.offset)
+            self.world.note(DeadLettered(name.partition, delivery.offset, key))
         if self.state in {"alive", "paused"}:
             error = None if known else BrokerUnavailable("no answer")
             self._inbox.append(lambda: self.engine.on_published(delivery, error))

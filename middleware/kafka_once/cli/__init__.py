@@ -6,10 +6,8 @@ wrong into one sentence. `docs/cli.md` shows the commands as people see them.
 
 import typer
 
-from kafka_once.cli.check import check
-from kafka_once.cli.in_doubt import in_doubt
-from kafka_once.cli.run import run
-from kafka_once.cli.stats import stats
+from kafka_once.cli import check as check  # noqa: PLC0414  (mypy takes the re-export for private without it)
+from kafka_once.cli import in_doubt, run, stats
 
 __all__ = ["commands", "main"]
 
@@ -22,10 +20,10 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"terminal_width": 100, "help_option_names": ["-h", "--help"]},
 )
-commands.command("run")(run)
-commands.command("check")(check)
-commands.command("stats")(stats)
-commands.command("in-doubt")(in_doubt)
+commands.command("run")(run.run)
+commands.command("check")(check.check)
+commands.command("stats")(stats.stats)
+commands.command("in-doubt")(in_doubt.in_doubt)
 
 
 def main() -> None:

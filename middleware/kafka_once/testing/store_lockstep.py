@@ -1,15 +1,15 @@
 """Two stores in lockstep: the same random calls to both, and every answer compared.
 
-The suite in `store_conformance` says what somebody thought of; this finds what nobody did. Sessions end by being closed,
-never by lapsing, so the clocks of the two stores do not matter. Numbers of sessions and ownerships differ between stores
-and are compared by the order in which they were given out; fences are compared with the store's own earlier ones.
+The suite in `store_conformance` says what somebody thought of; this finds what nobody did. Sessions end by being
+closed, never by lapsing, so the clocks of the two stores do not matter. Numbers of sessions and ownerships differ between
+stores and are compared by the order in which they were given out; fences with the store's own earlier ones.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,36 +36,38 @@ if TYPE_CHECKING:
 
 __all__ = ["check_lockstep"]
 
-_KEYS = [digest(name) for name in ("a", "b", "c", "d")]
-_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 1), OwnershipAsk("t", 0, "id"), OwnershipAsk("u", 0)]
-_MAX_SESSIONS, _MAX_OWNERSHIPS = 4, 8
+# Few of each, so that they meet.
+_KEYS = [digest(name) for name in ("a", "b")]
+_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 1), OwnershipAsk("t", 0, "id")]
+_MAX_SESSIONS, _MAX_OWNERSHIPS = 3, 6
 
-# What is asked, with places in the lists of sessions and ownerships instead of numbers.
-_flags = st.booleans()
+# What is asked, with places in the lists of sessions and ownerships instead of numbers. None is what makes sense: the
+# caller's session, the ownership that it took last.
+_flag = st.booleans()
 _key = st.sampled_from(_KEYS)
 _session_at = st.integers(0, _MAX_SESSIONS - 1)
-_ownership_at = st.integers(0, _MAX_OWNERSHIPS - 1)
+_session = st.none() | st.none() | _session_at
+_ownership = st.none() | st.none() | st.none() | st.integers(0, _MAX_OWNERSHIPS - 1)
 _offset = st.integers(0, 9)
-_completes = st.lists(st.tuples(_key, _session_at, _flags), max_size=2)
-_releases = st.lists(
-    st.tuples(_key, _session_at, st.integers(0, 3), _flags, _flags, _ownership_at, _offset), max_size=2
-)
-_frontiers = st.lists(st.tuples(_ownership_at, _offset, st.none() | st.integers(0, 3)), max_size=2)
-_ends = st.lists(_ownership_at, max_size=1)
-_claims = st.lists(st.tuples(_key, _ownership_at, _offset, _flags, _flags), max_size=4, unique_by=lambda ask: ask[0])
+_back = st.sampled_from([1, 1, 1, 0, 2])
+_completes = st.lists(st.tuples(_key, _session, _flag), max_size=1)
+_releases = st.lists(st.tuples(_key, _session, _back, _flag, _flag, _ownership, _offset), max_size=2)
+_frontiers = st.lists(st.tuples(_ownership, _offset, st.none() | st.integers(0, 3)), max_size=2)
+_ends = st.lists(_ownership, max_size=1)
+_claims = st.lists(st.tuples(_key, _ownership, _offset, _flag, _flag), max_size=2, unique_by=lambda ask: ask[0])
 
 
 @dataclass
 class _Plan:
-    """An exchange without numbers. `back`: the releases name calls that many before this one."""
+    """An exchange without numbers. The releases name the call that is so many before this one."""
 
     worker: int
     call: int
-    completes: list[tuple[bytes, int, bool]]
-    releases: list[tuple[bytes, int, int, bool, bool, int, int]]
-    frontiers: list[tuple[int, int, int | None]]
-    ends: list[int]
-    claims: list[tuple[bytes, int, int, bool, bool]]
+    completes: list[tuple[bytes, int | None, bool]]
+    releases: list[tuple[bytes, int | None, int, bool, bool, int | None, int]]
+    frontiers: list[tuple[int | None, int, int | None]]
+    ends: list[int | None]
+    claims: list[tuple[bytes, int | None, int, bool, bool]]
 
 
 @dataclass
@@ -75,33 +77,54 @@ class _Side:
     store: Store
     sessions: list[Session] = field(default_factory=list)
     ownerships: list[Ownership] = field(default_factory=list)
+    taken_last: dict[Session, int] = field(default_factory=dict)
     fences: dict[bytes, int] = field(default_factory=dict)
 
     def session(self, at: int) -> Session:
         return self.sessions[at % len(self.sessions)]
 
-    def number(self, at: int) -> int:
-        return self.ownerships[at % len(self.ownerships)].number if self.ownerships else 1
+    def take(self, at: int, call: int, ask: OwnershipAsk) -> tuple[object, ...] | None:
+        """Take a partition; answer its place in `ownerships`, and what else there is to compare."""
+        session = self.session(at)
+        taken = definite(lambda: self.store.take_ownerships(session, call, [ask]))
+        if taken is None:
+            return None
+        place = next((place for place, own in enumerate(self.ownerships) if own.number == taken[0].number), None)
+        if place is None:
+            self.taken_last[session] = taken[0].number
+            if len(self.ownerships) < _MAX_OWNERSHIPS:
+                self.ownerships.append(taken[0])
+        return place, *taken[0][1:]
 
     def exchange(self, plan: _Plan) -> tuple[object, ...]:
-        exchange = Exchange(
-            self.session(plan.worker),
-            plan.call,
-            [CompleteAsk(key, self.session(at).number, dead) for key, at, dead in plan.completes],
-            [
-                ReleaseAsk(key, self.session(at).number, plan.call - back, failed, doubt, self.number(own), offset)
-                for key, at, back, failed, doubt, own, offset in plan.releases
-            ],
-            [FrontierMark(self.number(own), offset, epoch) for own, offset, epoch in plan.frontiers],
-            [self.number(own) for own in plan.ends],
-            [
-                ClaimAsk(key, self.number(own), offset, follows, alone)
-                for key, own, offset, follows, alone in plan.claims
-            ],
-        )
+        exchange = self._numbered(plan)
         reply = definite(lambda: self.store.exchange(exchange))
         answers = [self._without_fence(ask[0], answer) for ask, answer in zip(plan.claims, reply.claims, strict=True)]
         return reply.session_lives, list(reply.completes), list(reply.releases), answers
+
+    def _numbered(self, plan: _Plan) -> Exchange:
+        caller = self.session(plan.worker)
+
+        def session(at: int | None) -> int:
+            return (caller if at is None else self.session(at)).number
+
+        def own(at: int | None) -> int:
+            if at is None:
+                return self.taken_last.get(caller, 1)
+            return self.ownerships[at % len(self.ownerships)].number if self.ownerships else 1
+
+        return Exchange(
+            caller,
+            plan.call,
+            [CompleteAsk(key, session(at), dead) for key, at, dead in plan.completes],
+            [
+                ReleaseAsk(key, session(at), plan.call - back, failed, doubt, own(owned), offset)
+                for key, at, back, failed, doubt, owned, offset in plan.releases
+            ],
+            [FrontierMark(own(owned), offset, leader_epoch) for owned, offset, leader_epoch in plan.frontiers],
+            [own(owned) for owned in plan.ends],
+            [ClaimAsk(key, own(owned), offset, follows, alone) for key, owned, offset, follows, alone in plan.claims],
+        )
 
     def _without_fence(self, key: bytes, answer: ClaimAnswer) -> ClaimAnswer:
         if answer.fence:
@@ -158,28 +181,27 @@ class _Lockstep(RuleBasedStateMachine):
 
     @rule(at=_session_at, ask=st.sampled_from(_ASKS), late=st.integers(0, 2))
     def take(self, at: int, ask: OwnershipAsk, late: int) -> None:
-        """Take a partition, mostly with a new call; or it is a copy of an older one."""
+        """Take a partition; or it is a copy of an older call."""
         self.calls += 1
-
-        def taken(side: _Side) -> object:
-            answer = side.store.take_ownerships(side.session(at), self.calls - late, [ask])
-            if answer is None:
-                return None
-            known = next((place for place, own in enumerate(side.ownerships) if own.number == answer[0].number), None)
-            if known is None and len(side.ownerships) < _MAX_OWNERSHIPS:
-                side.ownerships.append(answer[0])
-            return known, answer[0][1:]
-
-        self.both(taken)
+        self.both(lambda side: side.take(at, self.calls - late, ask))
 
     @rule(
         worker=_session_at, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims
     )
-    def exchange(self, **parts: object) -> None:
+    def exchange(self, worker: int, **asks: Any) -> None:
+        """Everything at once."""
+        self._exchange(_Plan(worker, 0, **asks))
+
+    def _exchange(self, plan: _Plan) -> None:
         self.calls += 1
-        plan = _Plan(call=self.calls, **parts)  # type: ignore[arg-type]
+        plan.call = self.calls
         self.plans.append(plan)
         self.both(lambda side: side.exchange(plan))
+
+    @rule(worker=_session_at, claims=_claims)
+    def claim(self, worker: int, claims: list[tuple[bytes, int | None, int, bool, bool]]) -> None:
+        """Nothing but claims, so that more of them meet."""
+        self._exchange(_Plan(worker, 0, [], [], [], [], claims))
 
     @rule(back=st.integers(1, 4))
     def repeat(self, back: int) -> None:
@@ -203,7 +225,8 @@ def check_lockstep(
     """Give the same random calls to two stores.
 
     Args:
-        open_one, open_other: open a store whose sessions do not lapse while the check runs.
+        open_one: opens a store of the one kind, whose sessions do not lapse while the check runs.
+        open_other: opens one of the other kind.
         max_examples: how many random histories. Default 100.
         steps: how long each may get. Default 30.
 
@@ -211,8 +234,6 @@ def check_lockstep(
         AssertionError: they answered differently; Hypothesis prints the shortest history that it found.
 
     """
-    machine = type(
-        "Lockstep", (_Lockstep,), {"open_one": staticmethod(open_one), "open_other": staticmethod(open_other)}
-    )
+    opened = {"open_one": staticmethod(open_one), "open_other": staticmethod(open_other)}
     chosen = settings(max_examples=max_examples, stateful_step_count=steps, deadline=None)
-    run_state_machine_as_test(machine, settings=chosen)
+    run_state_machine_as_test(type("Lockstep", (_Lockstep,), opened), settings=chosen)
