@@ -158,14 +158,14 @@ class Runner:
             self._read_committed()
         if messages:
             self._deliver(messages)
-        elif busy:
+        elif busy and not self._engine.awaits_commit():
             self._wait(_GROUP_S if any(len(group.deliveries) > 1 for group in self._running) else _BUSY_S)
 
     def _receive(self, *, busy: bool) -> list[Message]:
         """Poll; but while something is in flight only now and then, for each call into the client costs a turn of the
         interpreter's lock, which handlers and the store's thread wait for."""
         now_s = self._clock_s()
-        if self._engine.awaits_commit():  # its answer comes only from inside a poll
+        if self._engine.awaits_commit():  # the answer comes only from inside a poll
             return self._poll(_COMMIT_S)
         if busy and now_s < self._poll_due_s:
             return []
@@ -277,7 +277,7 @@ class Runner:
         if self._report_due_s:
             counters = self._engine.counters.as_dict()
             log.info("counters %s", " ".join(f"{name}={count}" for name, count in counters.items() if count))
-            if self._store is not None:
+            if self._store is not None and not self._engine.store_is_silent:
                 self._store.report(counters)
         self._report_due_s = now_s + every_s
 

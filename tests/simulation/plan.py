@@ -10,7 +10,7 @@ from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
 from tests.simulation.history import Terms
 
-__all__ = ["ALWAYS", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
+__all__ = ["ALWAYS", "PICKED", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
 
 ALWAYS = 1_000_000  # more often than anything is tried
 
@@ -21,7 +21,7 @@ _SEMANTICS = [
     (Semantics.AT_LEAST_ONCE, False, 12),
 ]
 _FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
-_PICKED = ("turn", "store", "run", "commit", "publish", "group")
+PICKED = ("turn", "store", "run", "commit", "publish", "group")
 _WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
 
@@ -96,7 +96,7 @@ def plan_of(seed: int) -> Plan:
         rules=rules,
         messages=messages,
         odds=_odds(rng),
-        steps=rng.randint(100, 500),
+        steps=rng.randint(100, 900),
         drain_ms=rng.choice((20, 200, 2_000)),
         hand_out=rng.randint(1, 6),
         behaviours=_behaviours(rng, messages, rules),
@@ -123,7 +123,7 @@ def _rules(rng: Random) -> Rules:
         dead_letter_doubts=letters and rng.random() < 0.3,
         lease_ms=rng.choice((300, 300, 1_000)),
         store_depth=rng.choice((1, 4)),
-        commit_every_ms=rng.choice((5, 20, 200)),
+        commit_every_ms=rng.choice((20, 50, 200)),
     )
 
 
@@ -180,15 +180,15 @@ def _behaviour(rng: Random, rules: Rules, kind: str) -> Behaviour:
 
 def _odds(rng: Random) -> Odds:
     return Odds(
-        fault=rng.choice((0.0, 0.005, 0.02, 0.05)),
-        faults={kind: rng.choice((0, 1, 1, 4)) for kind in _FAULTS},
+        fault=rng.choice((0.0, 0.01, 0.03, 0.06)),
+        faults={kind: rng.choice((0, 1, 1, 5)) for kind in _FAULTS},
         wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
         cut=rng.choice((0.0, 0.0, 0.01, 0.05)),
         commit=rng.choice((0.0, 0.1, 0.3)),
         publish=rng.choice((0.0, 0.3)),
         zombie_accepted=rng.choice((0.0, 0.5, 1.0)),
-        weights={kind: rng.choice((0.1, 0.3, 1.0, 1.0, 3.0)) for kind in _PICKED},
+        weights={kind: rng.choice((0.1, 0.3, 1.0, 1.0, 3.0)) for kind in PICKED},
         tick_ms=rng.choice((3, 10, 30)),
-        lingers=rng.choice((0.0, 0.7, 0.95)),
+        lingers=rng.choice((0.0, 0.9, 0.98)),
         handler_ms=rng.choice((0.01, 0.3, 5.0)),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tests.simulation.faults import inject
 from tests.simulation.history import AtRest
+from tests.simulation.plan import PICKED
 from tests.simulation.wire import key_of
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _CALM_MS = 120_000
 _CALM_STEPS = 30_000
 _CALM_TICK_MS = 3
 _IDLE_MS = 25
-_KINDS = ("turn", "store", "run", "commit", "publish", "group", "late")
+_LATE_WEIGHT = 0.3
 
 
 class Schedule:
@@ -29,16 +31,16 @@ class Schedule:
         self._world = world
         self._ending = False
         self._tick_ms = world.plan.odds.tick_ms
-        self._weights = [*(world.plan.odds.weights[kind] for kind in _KINDS[:-1]), 0.3]
-        self._doing = {
-            "turn": self._turn,
-            "store": world.wire.advance,
-            "run": self._run_handler,
-            "commit": self._commit,
-            "publish": self._publish,
-            "group": self._group,
-            "late": self._late,
-        }
+        self._doing = (
+            self._turn,
+            world.wire.advance,
+            self._run_handler,
+            self._commit,
+            self._publish,
+            self._group,
+            self._late,
+        )
+        self._marks = list(accumulate([*(world.plan.odds.weights[kind] for kind in PICKED), _LATE_WEIGHT]))
 
     def run(self) -> None:
         """All of it, to the end."""
@@ -57,16 +59,9 @@ class Schedule:
         self.steps += 1
         if random.random() < 0.3:
             world.pass_time(random.randint(1, self._tick_ms))
-        order = list(_KINDS)
-        weights = list(self._weights)
-        while order:
-            marks = list(accumulate(weights))
-            chance = random.random() * marks[-1]
-            place = next(i for i, mark in enumerate(marks) if chance < mark or i == len(marks) - 1)
-            if self._doing[order[place]]():
-                return
-            del order[place], weights[place]
-        self._idle()
+        first = bisect(self._marks, random.random() * self._marks[-1])
+        if not any(doing() for doing in self._doing[first:]) and not any(doing() for doing in self._doing[:first]):
+            self._idle()
 
     def _idle(self) -> None:
         """Nothing is on its way: only time brings something."""
@@ -149,7 +144,7 @@ class Schedule:
         world = self._world
         world.faulty = False
         self._tick_ms = _CALM_TICK_MS
-        self._weights = [1.0] * len(_KINDS)
+        self._marks = list(range(1, len(self._doing) + 1))
         world.silent_until_ms = 0
         for worker in world.processes:
             worker.wakes_ms = min(worker.wakes_ms, world.now_ms)

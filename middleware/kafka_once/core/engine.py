@@ -65,6 +65,10 @@ class Engine:
         """Deliveries without an outcome, those of lost partitions included."""
         return self._desk.unfinished
 
+    @property
+    def store_is_silent(self) -> bool:
+        return self._desk.talk is not None and self._desk.talk.silent
+
     def drained(self, names: Sequence[TopicPartition] | None = None) -> bool:
         """Whether nothing of these partitions (of any, if None) is unfinished and the store knows all of it."""
         if names is None:
