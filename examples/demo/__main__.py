@@ -83,6 +83,7 @@ def run_one(
         repeats=options.repeats,
         kills=KILLS[semantics],
         seed=options.seed,
+        static=kafka.kind != "mock",
         kafka=settings_for(kafka),
     )
     kafka.create_topic(plan.topic, plan.partitions)

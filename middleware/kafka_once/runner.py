@@ -39,7 +39,7 @@ __all__ = ["Runner", "RunnerSettings"]
 log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
-_ENOUGH = 2_000  # unfinished messages: more are fetched at leisure
+_POLL_FEW = 50  # while a slow handler runs: what takes longer to take in would hold up its completion
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
 _COMMIT_S = 0.001  # a poll while a handler waits for the answer to a commit
@@ -166,12 +166,16 @@ class Runner:
         interpreter's lock, which handlers and the store's thread wait for."""
         now_s = self._clock_s()
         if self._engine.awaits_commit():  # the answer comes only from inside a poll
-            return self._poll(_COMMIT_S)
+            return self._poll(_POLL_FEW, _COMMIT_S)
         if busy and now_s < self._poll_due_s:
             return []
-        messages = self._poll(0.0 if busy or not self._inbox.empty() else self._idle_s())
-        hungry = bool(messages) and self._engine.unfinished < _ENOUGH
-        self._poll_due_s = now_s if hungry else now_s + _POLL_EVERY_S
+        slow = any(len(group.deliveries) == 1 for group in self._running)
+        hungry = self._engine.hungry(slow=slow)
+        most = 1
+        if hungry:  # of fast ones half a buffer at once: together with half a buffer that waits they fit into one
+            most = _POLL_FEW if slow else min(_POLL_MESSAGES, self._engine.rules.buffer // 2 or 1)
+        messages = self._poll(most, 0.0 if busy or not self._inbox.empty() else self._idle_s())
+        self._poll_due_s = now_s if hungry and messages else now_s + _POLL_EVERY_S
         return messages
 
     def _tick(self) -> None:
@@ -197,9 +201,9 @@ class Runner:
     def _wait(self, timeout_s: float) -> None:
         self._inbox.wait(timeout_s, -1 if self._store is None else self._store.descriptor())
 
-    def _poll(self, timeout_s: float) -> list[Message]:
+    def _poll(self, most: int, timeout_s: float) -> list[Message]:
         try:
-            return self._broker.poll(_POLL_MESSAGES, timeout_s)
+            return self._broker.poll(most, timeout_s)
         except BrokerUnavailable as error:
             log.warning("Kafka gives no answer: %s", error)
             self._wait(_IDLE_S)

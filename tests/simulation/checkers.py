@@ -71,28 +71,30 @@ class NothingLost(_Settling):
 
 
 class CommitsFollow(_Settling):
-    """A committed offset never passes a message that is not settled at that time."""
+    """A committed offset never passes a message that is not settled at that time: its handler has finished, or it was
+    dead-lettered; and where there is a store, the store knows. At most once the store's word is enough."""
 
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
+        self._recorded: set[Identity] = set()
         self._passed: Counter[int] = Counter()
 
     def on_recorded(self, event: h.Recorded) -> None:
-        if self.at_most_once:  # done is written first there, and the run may never come
-            self.settled.add(event.key)
+        self._recorded.add(event.key)
 
     def on_committed(self, event: h.Committed) -> None:
-        if self.at_most_once and not self.terms.store:
-            return
         messages, first = self.messages[event.partition], self._passed[event.partition]
         while first < len(messages) and messages[first][0] < event.offset:
             offset, identity = messages[first]
-            unprotected = self.at_most_once and not isinstance(identity, str)
-            if not unprotected:
+            if not self.at_most_once or isinstance(identity, str):
                 text = f"{event.worker} committed {event.partition}@{event.offset} past {offset} ({identity})"
-                self.check(identity in self.settled, text)
+                self.check(self._is_settled(identity), text)
             first += 1
         self._passed[event.partition] = first
+
+    def _is_settled(self, identity: Identity) -> bool:
+        known = identity in self._recorded or not isinstance(identity, str)
+        return known and (self.at_most_once or identity in self.settled)
 
 
 class _Run:
@@ -189,6 +191,23 @@ class DoneIsDone(_Runs):
         self.check(len(clear) <= 1, f"{run.event} completes again, and was not told in doubt")
 
 
+class NothingStartsLate(_Runs):
+    """No handler starts under a claim whose lease has run out meanwhile: the process knows by its own clock."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._lapsed: dict[str, int] = {}
+
+    def on_over(self, event: h.Over) -> None:
+        super().on_over(event)
+        if event.why == "lapsed":
+            self._lapsed[event.worker] = self._now
+
+    def began(self, run: _Run) -> None:
+        if self.protects:
+            self.check(self._lapsed.get(run.event.worker, 0) <= run.granted, f"{run.event}: its lease has run out")
+
+
 class DoubtIsListed(_Runs):
     """The store's in-doubt list holds each key that was processed twice, and each that was told in doubt."""
 
@@ -220,6 +239,64 @@ class InOrder(Checker):
 
     def on_ended(self, event: h.Ended) -> None:
         self._how[event.run] = event.how
+
+
+class ReturnedIsEnough(Checker):
+    """Within one assignment a message whose handler returned is not run again, whatever the store said afterwards."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._runs: dict[int, tuple[int, int]] = {}
+        self._returned: set[tuple[int, int]] = set()
+
+    def on_started(self, event: h.Started) -> None:
+        message = self._runs[event.run] = (event.tenure, event.offset)
+        self.check(message not in self._returned, f"{event}: its handler has returned before")
+
+    def on_ended(self, event: h.Ended) -> None:
+        if event.how == "returned":
+            self._returned.add(self._runs[event.run])
+
+
+class OnlyTheGuilty(Checker):
+    """A key is dead-lettered only if its own handler raised, or if its process vanished often enough while it ran
+    alone: never for what its neighbours did."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._innocent: set[str] = set()
+        self._keys: dict[int, str] = {}
+        self._alone: dict[str, str] = {}  # worker → the key that it has alone
+        self._vanished: Counter[str] = Counter()
+
+    def on_produced(self, event: h.Produced) -> None:
+        if event.kind == "plain":
+            self._innocent.add(event.key)
+
+    def on_granted(self, event: h.Granted) -> None:
+        if event.alone:
+            self._alone[event.worker] = event.key
+
+    def on_recorded(self, event: h.Recorded) -> None:
+        if self._alone.get(event.worker) == event.key:
+            del self._alone[event.worker]
+
+    def on_over(self, event: h.Over) -> None:
+        key = self._alone.pop(event.worker, None)
+        if key is not None:
+            self._vanished[key] += 1
+
+    def on_started(self, event: h.Started) -> None:
+        self._keys[event.run] = event.key
+
+    def on_ended(self, event: h.Ended) -> None:
+        if event.how == "raised":
+            self._innocent.discard(self._keys[event.run])
+
+    def on_deadlettered(self, event: h.DeadLettered) -> None:
+        if event.key in self._innocent and self.protects and not self.terms.doubts_are_letters:
+            vanished = self._vanished[event.key]
+            self.check(vanished >= self.terms.attempts, f"{event} never raised, and vanished {vanished} times alone")
 
 
 class CommitThenRun(Checker):
@@ -283,8 +360,11 @@ CHECKERS: tuple[type[Checker], ...] = (
     CommitsFollow,
     OneAtATime,
     DoneIsDone,
+    NothingStartsLate,
     DoubtIsListed,
     InOrder,
+    ReturnedIsEnough,
+    OnlyTheGuilty,
     CommitThenRun,
     OutcomesAddUp,
     ComesToRest,

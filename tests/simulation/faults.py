@@ -85,13 +85,15 @@ def _snatch(world: World) -> bool:
 
 
 def _overtake(world: World) -> bool:
-    """A process stands still while its handlers run, past its lease; others get its partitions, and it wakes up late."""
-    busy = [worker for worker in world.living() if worker.runs.busy]
-    if not busy:
+    """A process stands still, past its lease, while its handlers run; others get its partitions; it wakes up late."""
+    owners = [owner for owner in dict.fromkeys(world.group.owners.values()) if owner.state == "alive"]
+    busy = [owner for owner in owners if owner.runs.busy]
+    if not owners:
         return False
-    worker = world.random.choice(busy)
-    world.random.choice((_stall_one, _cut_off_one, world.pause))(worker, world.plan.rules.lease_ms * 2)
-    told_ms = world.now_ms + world.random.choice((0, world.plan.rules.lease_ms * 3))
+    worker = world.random.choice(busy or owners)
+    lease_ms = world.plan.rules.lease_ms
+    world.random.choice((_stall_one, _cut_off_one, world.pause))(worker, lease_ms * world.random.randint(1, 4))
+    told_ms = world.now_ms + world.random.choice((0, 50, lease_ms * 3))
     for name in [name for name, owner in world.group.owners.items() if owner is worker]:
         world.group.take_away(name, told_ms)
     return True

@@ -24,13 +24,15 @@ _PLAIN = Behaviour()
 
 
 class Running:
-    """A group that runs. `run` is the number of the handler run that has begun and not ended."""
+    """A group that runs. `run` is the number of the handler run that has begun and not ended, which lasts until
+    `until_ms` at least."""
 
-    __slots__ = ("group", "run")
+    __slots__ = ("group", "run", "until_ms")
 
     def __init__(self, group: Group) -> None:
         self.group = group
         self.run: int | None = None
+        self.until_ms = 0
 
     @property
     def delivery(self) -> Delivery:
@@ -69,17 +71,21 @@ class Runs:
     def busy(self) -> bool:
         return bool(self.running or self._ready)
 
-    def step(self) -> None:
-        """Begin or end one, any of them."""
-        choice = self._world.random.randrange(len(self.running) + (1 if self._ready else 0))
-        if choice == len(self.running):
+    def step(self) -> bool:
+        """Begin or end one, any of them; False if nothing can be begun or ended now."""
+        now_ms = self._world.now_ms
+        due = [running for running in self.running if running.until_ms <= now_ms or not self._world.faulty]
+        choices = len(due) + (1 if self._ready else 0)
+        if not choices:
+            return False
+        choice = self._world.random.randrange(choices)
+        if choice == len(due):
             self.running.append(Running(self._ready.popleft()))
-            return
-        running = self.running[choice]
-        if running.run is None:
-            self._begin(running)
-        elif not self._world.faulty or self._world.random.random() >= self._world.plan.odds.lingers:
-            self._end(running, running.run)
+        elif due[choice].run is None:
+            self._begin(due[choice])
+        else:
+            self._end(due[choice])
+        return True
 
     def die(self) -> None:
         for running in self.running:
@@ -98,14 +104,16 @@ class Runs:
             return
         message = delivery.message
         running.run = world.next_number()
+        running.until_ms = world.now_ms + world.random.choice((0, world.plan.odds.lingers_ms))
         name = delivery.partition.name
         key = world.key_at(name, message.offset)
         tenure = worker.tenures[message]
         world.runs_of_key[key] = world.runs_of_key.get(key, 0) + 1
         world.note(Started(worker.name, running.run, tenure, name.partition, message.offset, key, delivery.doubt))
 
-    def _end(self, running: Running, run: int) -> None:
-        world, group = self._world, running.group
+    def _end(self, running: Running) -> None:
+        world, group, run = self._world, running.group, running.run
+        assert run is not None
         key = world.key_at(running.delivery.partition.name, running.delivery.offset)
         behaviour = world.plan.behaviours.get(key, _PLAIN)
         number = world.runs_of_key[key]

@@ -33,6 +33,8 @@ class Terms(NamedTuple):
     semantics: Semantics = Semantics.EFFECTIVELY_ONCE
     store: bool = True
     exclusive: bool = True
+    attempts: int = 5
+    doubts_are_letters: bool = False
 
 
 class Produced(NamedTuple):
@@ -86,10 +88,11 @@ class Committed(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """The store executed a claim of this process and granted it."""
+    """The store executed a claim of this process and granted it. `alone`: marked as a suspect that runs by itself."""
 
     worker: str
     key: str
+    alone: bool = False
 
 
 class Recorded(NamedTuple):

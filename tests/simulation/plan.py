@@ -15,13 +15,13 @@ __all__ = ["ALWAYS", "PICKED", "Behaviour", "Odds", "Plan", "Planned", "plan_of"
 ALWAYS = 1_000_000  # more often than anything is tried
 
 _SEMANTICS = [
-    (Semantics.EFFECTIVELY_ONCE, True, 70),
-    (Semantics.AT_MOST_ONCE, True, 12),
-    (Semantics.AT_MOST_ONCE, False, 6),
+    (Semantics.EFFECTIVELY_ONCE, True, 62),
+    (Semantics.AT_MOST_ONCE, True, 18),
+    (Semantics.AT_MOST_ONCE, False, 8),
     (Semantics.AT_LEAST_ONCE, False, 12),
 ]
 _FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
-PICKED = ("turn", "store", "run", "commit", "publish", "group")
+PICKED = ("turn", "store", "run", "commit", "publish", "group", "late")
 _WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
 
@@ -60,7 +60,7 @@ class Odds:
     zombie_accepted: float
     weights: dict[str, float]
     tick_ms: int
-    lingers: float
+    lingers_ms: int
     handler_ms: float
 
 
@@ -80,7 +80,8 @@ class Plan:
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.rules.semantics, self.rules.store, self.rules.exclusive)
+        rules = self.rules
+        return Terms(rules.semantics, rules.store, rules.exclusive, rules.attempts, rules.dead_letter_doubts)
 
 
 def plan_of(seed: int) -> Plan:
@@ -96,7 +97,7 @@ def plan_of(seed: int) -> Plan:
         rules=rules,
         messages=messages,
         odds=_odds(rng),
-        steps=rng.randint(100, 900),
+        steps=rng.randint(200, 1_000),
         drain_ms=rng.choice((20, 200, 2_000)),
         hand_out=rng.randint(1, 6),
         behaviours=_behaviours(rng, messages, rules),
@@ -106,7 +107,6 @@ def plan_of(seed: int) -> Plan:
 def _rules(rng: Random) -> Rules:
     semantics, store = rng.choices([s[:2] for s in _SEMANTICS], [s[2] for s in _SEMANTICS])[0]
     letters = rng.random() < 0.6
-    attempts = rng.randint(2, 4)
     return Rules(
         semantics=semantics,
         store=store,
@@ -115,7 +115,7 @@ def _rules(rng: Random) -> Rules:
         buffer=rng.choice((2, 5, 50)),
         group_ms=2.0,
         group_limit=rng.choice((1, 4, 10)),
-        attempts=attempts if letters else 50,  # F4b: vanished holders use them up, and nothing settles it then
+        attempts=rng.randint(2, 4),
         backoff_ms=rng.choice((1, 20, 200)),
         backoff_most_ms=400,
         dead_letter_failures=letters,
@@ -128,14 +128,14 @@ def _rules(rng: Random) -> Rules:
 
 
 def _messages(rng: Random, partitions: int, rules: Rules) -> list[Planned]:
-    repeats = rng.uniform(0.2, 0.3)
+    repeats, near = rng.uniform(0.2, 0.3), rng.random() < 0.6  # near: while the first may still be in flight
     offsets = [rng.choice((0, 0, 7)) for _ in range(partitions)]
     keys: list[str] = []
     messages = []
     for number in range(rng.randint(5, 60)):
         partition = rng.randrange(partitions)
         if keys and rng.random() < repeats:
-            key, kind = rng.choice(keys), "plain"
+            key, kind = rng.choice(keys[-3:] if near else keys), "plain"
         else:
             key, kind = f"k{number}", _kind(rng, rules)
             if kind == "plain":
@@ -153,7 +153,7 @@ def _kind(rng: Random, rules: Rules) -> str:
 
 
 def _behaviours(rng: Random, messages: list[Planned], rules: Rules) -> dict[str, Behaviour]:
-    strange = rng.choice((0.0, 0.1, 0.3))
+    strange = rng.choice((0.0, 0.1, 0.3, 0.6))
     kinds = {message.key: message.kind for message in messages}
     return {key: _behaviour(rng, rules, kind) for key, kind in kinds.items() if rng.random() < strange}
 
@@ -162,26 +162,23 @@ def _behaviour(rng: Random, rules: Rules, kind: str) -> Behaviour:
     """Every key can be settled in the end. Under the policy "stop" only a handler that returns does that, and who kills
     its process without a claim is counted by nobody."""
     protects = rules.semantics is Semantics.EFFECTIVELY_ONCE and kind == "plain"
-    tries = min(rules.attempts - 1, 4)
+    letters = rules.dead_letter_failures
     chance = rng.random()
     if chance < 0.5:
-        return Behaviour(raises=rng.randint(1, tries))
+        return Behaviour(raises=rng.randint(1, rules.attempts + 1))
     if chance < 0.65:
         return Behaviour(doubts=1)
     if chance < 0.75:
         return Behaviour(exits=1)
     if chance < 0.85:
-        forever = rules.dead_letter_failures and protects
-        return Behaviour(kills=ALWAYS if forever and rng.random() < 0.5 else 1)
-    if rules.dead_letter_failures:
-        return Behaviour(raises=ALWAYS, rejects=rng.random() < 0.3)
-    return Behaviour(raises=rng.randint(1, tries))
+        return Behaviour(kills=ALWAYS if letters and protects and rng.random() < 0.5 else rng.randint(1, 3))
+    return Behaviour(raises=ALWAYS if letters else 1, rejects=rng.random() < 0.3)
 
 
 def _odds(rng: Random) -> Odds:
     return Odds(
-        fault=rng.choice((0.0, 0.01, 0.03, 0.06)),
-        faults={kind: rng.choice((0, 1, 1, 5)) for kind in _FAULTS},
+        fault=rng.choice((0.0, 0.02, 0.05, 0.1)),
+        faults={kind: rng.choice((0, 1, 1, 5)) * (3 if kind == "overtake" else 1) for kind in _FAULTS},
         wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
         cut=rng.choice((0.0, 0.0, 0.01, 0.05)),
         commit=rng.choice((0.0, 0.1, 0.3)),
@@ -189,6 +186,6 @@ def _odds(rng: Random) -> Odds:
         zombie_accepted=rng.choice((0.0, 0.5, 1.0)),
         weights={kind: rng.choice((0.1, 0.3, 1.0, 1.0, 3.0)) for kind in PICKED},
         tick_ms=rng.choice((3, 10, 30)),
-        lingers=rng.choice((0.0, 0.9, 0.98)),
+        lingers_ms=rng.choice((0, 50, 500)),
         handler_ms=rng.choice((0.01, 0.3, 5.0)),
     )

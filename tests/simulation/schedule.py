@@ -20,7 +20,6 @@ _CALM_MS = 120_000
 _CALM_STEPS = 30_000
 _CALM_TICK_MS = 3
 _IDLE_MS = 25
-_LATE_WEIGHT = 0.3
 
 
 class Schedule:
@@ -40,7 +39,7 @@ class Schedule:
             self._group,
             self._late,
         )
-        self._marks = list(accumulate([*(world.plan.odds.weights[kind] for kind in PICKED), _LATE_WEIGHT]))
+        self._marks = list(accumulate(world.plan.odds.weights[kind] for kind in PICKED))
 
     def run(self) -> None:
         """All of it, to the end."""
@@ -78,9 +77,7 @@ class Schedule:
 
     def _run_handler(self) -> bool:
         busy = [worker for worker in self._world.living() if worker.runs.busy]
-        if busy:
-            self._world.random.choice(busy).runs.step()
-        return bool(busy)
+        return bool(busy) and self._world.random.choice(busy).runs.step()
 
     def _commit(self) -> bool:
         commit = next(iter(self._world.pending["commit"]), None)

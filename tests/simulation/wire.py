@@ -209,7 +209,7 @@ class Wire:
         for claim, answer in zip(call.claims, reply.claims, strict=True):
             world.saw(f"claim {answer.grant.name.lower()}" + (" alone" if claim.alone else ""))
             if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
-                world.note(Granted(worker.name, key_of(claim.digest)))
+                world.note(Granted(worker.name, key_of(claim.digest), claim.alone))
 
     # ------------------------------------------------------------------------------------------------------ the leases
 

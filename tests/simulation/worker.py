@@ -102,14 +102,17 @@ class Worker:
         return not (self._inbox or self._rest or self._revocation or self.runs.busy or self.told or self._fetchable())
 
     def wants_turn(self) -> bool:
-        if self.world.now_ms < self.stalled_until_ms:
+        now_ms = self.world.now_ms
+        if now_ms < self.stalled_until_ms:
             return False
-        if self._inbox or self._rest or self._stirred or self.answers or self.told or self._revocation:
+        if self._inbox or self._rest or self._stirred or self.answers or self._fetchable():
+            return True
+        if now_ms == self._turned_ms:  # only time could bring something
+            return False
+        if self._revocation is not None or (self.told and self.told[0].due_ms <= now_ms):
             return True
         due_ms = self.engine.next_due_ms()
-        if due_ms is not None and due_ms <= self.now_ms:
-            return True
-        return self.world.now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS or bool(self._fetchable())
+        return (due_ms is not None and due_ms <= self.now_ms) or now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS
 
     def _fetchable(self) -> list[TopicPartition]:
         logs = self.world.group.logs
@@ -129,11 +132,10 @@ class Worker:
     def stop(self) -> None:
         self._inbox.append(self.engine.stop)
 
-    def fence(self) -> None:
-        """Its static instance has joined again: Kafka refuses this one for good."""
+    def fence(self, told_ms: int) -> None:
+        """Its static instance has joined again: Kafka refuses this one for good, which it learns in a later poll."""
         self.fenced = True
-        self.told.extend(Told("lost", [name]) for name in sorted(self.bound))
-        self._inbox.append(lambda: self.engine.stop(BrokerRefused("fenced")))
+        self.told.append(Told("fenced", sorted(self.bound), told_ms))
 
     # ------------------------------------------------------------------------------------------------------- the turns
 
@@ -194,10 +196,12 @@ class Worker:
         if told.what == "revoked":
             self._revoke(names)
             return
-        self.world.saw("lost told")
+        self.world.saw(f"{told.what} told")
         self.engine.on_lost(names)
         self.runs.withdraw(names)
         self._let_go(names)
+        if told.what == "fenced":
+            self.engine.stop(BrokerRefused("fenced"))
 
     def _let_go(self, names: list[TopicPartition]) -> None:
         for name in names:

@@ -116,7 +116,7 @@ class World:
             self.group.give(name, worker)
         if earlier.state in {"alive", "paused"}:
             self.saw("replaced while alive")
-            earlier.fence()
+            earlier.fence(self.now_ms + self.random.choice((0, 100, 1_000)))
 
     def crash(self, worker: Worker) -> None:
         """Nothing more comes from it; what it had sent vanishes, or arrives."""

@@ -65,6 +65,17 @@ class Engine:
         """Deliveries without an outcome, those of lost partitions included."""
         return self._desk.unfinished
 
+    def hungry(self, *, slow: bool) -> bool:
+        """Whether more messages are wanted.
+
+        Fast handlers take less than half a buffer at a time, so that none is ever paused: a pause throws away what the
+        client has fetched ahead, and fetching it again takes longer than they need for it. With `slow` handlers a
+        partition that has nothing to do counts more: the client gives one partition's messages before another's, so
+        the full ones are filled up and paused until the others have their turn.
+        """
+        unpaused = [partition.unfinished for partition in self._partitions.values() if not partition.paused]
+        return sum(unpaused) * 2 < self.rules.buffer or (slow and 0 in unpaused)
+
     @property
     def store_is_silent(self) -> bool:
         return self._desk.talk is not None and self._desk.talk.silent

@@ -1,8 +1,8 @@
 """Two stores in lockstep: the same random calls to both, and every answer compared.
 
 The suite in `store_conformance` says what somebody thought of; this finds what nobody did. Sessions end by being
-closed, never by lapsing, so the clocks of the two stores do not matter. Numbers of sessions and ownerships differ between
-stores and are compared by the order in which they were given out; fences with the store's own earlier ones.
+closed, never by lapsing, so the clocks of the two stores do not matter. Numbers of sessions and ownerships differ
+between stores and are compared by the order in which they were given out; fences with the store's own earlier ones.
 """
 
 from __future__ import annotations
@@ -38,31 +38,33 @@ __all__ = ["check_lockstep"]
 
 # Few of each, so that they meet.
 _KEYS = [digest(name) for name in ("a", "b")]
-_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 1), OwnershipAsk("t", 0, "id")]
-_MAX_SESSIONS, _MAX_OWNERSHIPS = 3, 6
+_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 0, "id"), *(OwnershipAsk("t", each) for each in range(1, 6))]
+_WORKERS, _SESSIONS, _OWNERSHIPS = 3, 5, 6  # sessions and ownerships that are looked back at
 
-# What is asked, with places in the lists of sessions and ownerships instead of numbers. None is what makes sense: the
-# caller's session, the ownership that it took last.
+# What is asked, with places in the lists of sessions and ownerships (from their ends) instead of numbers. None is what
+# makes sense: the caller's session, the ownership that it took last.
 _flag = st.booleans()
 _key = st.sampled_from(_KEYS)
-_session_at = st.integers(0, _MAX_SESSIONS - 1)
-_session = st.none() | st.none() | _session_at
-_ownership = st.none() | st.none() | st.none() | st.integers(0, _MAX_OWNERSHIPS - 1)
+_worker = st.integers(0, _WORKERS - 1)
+_session = st.none() | st.none() | st.integers(0, _SESSIONS - 1)
+_ownership = st.none() | st.none() | st.none() | st.integers(0, _OWNERSHIPS - 1)
 _offset = st.integers(0, 9)
-_back = st.sampled_from([1, 1, 1, 0, 2])
-_completes = st.lists(st.tuples(_key, _session, _flag), max_size=1)
+_back = st.sampled_from([0, 0, 0, 1])
+_nothing: st.SearchStrategy[list[Any]] = st.just([])
+_completes = _nothing | _nothing | st.lists(st.tuples(_key, _session, _flag), max_size=1)
 _releases = st.lists(st.tuples(_key, _session, _back, _flag, _flag, _ownership, _offset), max_size=2)
 _frontiers = st.lists(st.tuples(_ownership, _offset, st.none() | st.integers(0, 3)), max_size=2)
-_ends = st.lists(_ownership, max_size=1)
+_ends = _nothing | _nothing | _nothing | st.lists(_ownership, max_size=1)
 _claims = st.lists(st.tuples(_key, _ownership, _offset, _flag, _flag), max_size=2, unique_by=lambda ask: ask[0])
 
 
 @dataclass
 class _Plan:
-    """An exchange without numbers. The releases name the call that is so many before this one."""
+    """An exchange without numbers. The releases name the call that is so many before the key's last grant."""
 
-    worker: int
+    caller: int
     call: int
+    granted: dict[bytes, int]
     completes: list[tuple[bytes, int | None, bool]]
     releases: list[tuple[bytes, int | None, int, bool, bool, int | None, int]]
     frontiers: list[tuple[int | None, int, int | None]]
@@ -80,20 +82,16 @@ class _Side:
     taken_last: dict[Session, int] = field(default_factory=dict)
     fences: dict[bytes, int] = field(default_factory=dict)
 
-    def session(self, at: int) -> Session:
-        return self.sessions[at % len(self.sessions)]
-
     def take(self, at: int, call: int, ask: OwnershipAsk) -> tuple[object, ...] | None:
         """Take a partition; answer its place in `ownerships`, and what else there is to compare."""
-        session = self.session(at)
+        session = self.sessions[at]
         taken = definite(lambda: self.store.take_ownerships(session, call, [ask]))
         if taken is None:
             return None
         place = next((place for place, own in enumerate(self.ownerships) if own.number == taken[0].number), None)
         if place is None:
             self.taken_last[session] = taken[0].number
-            if len(self.ownerships) < _MAX_OWNERSHIPS:
-                self.ownerships.append(taken[0])
+            self.ownerships.append(taken[0])
         return place, *taken[0][1:]
 
     def exchange(self, plan: _Plan) -> tuple[object, ...]:
@@ -103,22 +101,22 @@ class _Side:
         return reply.session_lives, list(reply.completes), list(reply.releases), answers
 
     def _numbered(self, plan: _Plan) -> Exchange:
-        caller = self.session(plan.worker)
+        caller = self.sessions[plan.caller]
 
         def session(at: int | None) -> int:
-            return (caller if at is None else self.session(at)).number
+            return (caller if at is None else self.sessions[-1 - at % len(self.sessions)]).number
 
         def own(at: int | None) -> int:
             if at is None:
                 return self.taken_last.get(caller, 1)
-            return self.ownerships[at % len(self.ownerships)].number if self.ownerships else 1
+            return self.ownerships[-1 - at % len(self.ownerships)].number if self.ownerships else 1
 
         return Exchange(
             caller,
             plan.call,
             [CompleteAsk(key, session(at), dead) for key, at, dead in plan.completes],
             [
-                ReleaseAsk(key, session(at), plan.call - back, failed, doubt, own(owned), offset)
+                ReleaseAsk(key, session(at), plan.granted.get(key, 2) - back, failed, doubt, own(owned), offset)
                 for key, at, back, failed, doubt, owned, offset in plan.releases
             ],
             [FrontierMark(own(owned), offset, leader_epoch) for owned, offset, leader_epoch in plan.frontiers],
@@ -152,56 +150,65 @@ class _Lockstep(RuleBasedStateMachine):
         super().__init__()
         namespace = Namespace("lockstep", secrets.token_hex(8))
         self.sides = _Side(type(self).open_one(namespace)), _Side(type(self).open_other(namespace))
+        self.places: list[int] = []  # of the workers' sessions
         self.plans: list[_Plan] = []
+        self.granted: dict[bytes, int] = {}  # the call that was granted each key last
         self.calls = 10  # so that there are older ones
 
     def teardown(self) -> None:
         for side in self.sides:
             side.store.close()
 
-    def both(self, ask: Callable[[_Side], object]) -> None:
+    def both(self, ask: Callable[[_Side], Any]) -> Any:
+        """Ask both, compare their answers."""
         one, other = (ask(side) for side in self.sides)
         assert one == other
+        return one
 
-    @initialize()
-    def begin(self) -> None:
-        self.open(None)
+    @initialize(asks=st.lists(st.sampled_from(_ASKS), min_size=_WORKERS, max_size=_WORKERS))
+    def begin(self, asks: list[OwnershipAsk]) -> None:
+        for worker, ask in enumerate(asks):
+            self.places.append(0)
+            self._start(worker, None, ask)
 
-    @rule(instance=st.sampled_from([None, "i"]))
-    def open(self, instance: str | None) -> None:
-        if len(self.sides[0].sessions) < _MAX_SESSIONS:
-            token = secrets.randbits(64)
+    @rule(worker=_worker, instance=st.sampled_from([None, "i"]), closes=_flag, ask=st.sampled_from(_ASKS))
+    def restart(self, worker: int, instance: str | None, closes: bool, ask: OwnershipAsk) -> None:
+        """A worker begins anew; its earlier session is closed, or lives on, as that of a process that hangs."""
+        if closes:
             for side in self.sides:
-                side.sessions.append(side.store.open_session(token, instance))
+                side.store.close_session(side.sessions[self.places[worker]])
+        self._start(worker, instance, ask)
 
-    @rule(at=_session_at)
-    def close(self, at: int) -> None:
+    def _start(self, worker: int, instance: str | None, ask: OwnershipAsk) -> None:
+        token = secrets.randbits(64)
         for side in self.sides:
-            side.store.close_session(side.session(at))
+            side.sessions.append(side.store.open_session(token, instance))
+        self.places[worker] = len(self.sides[0].sessions) - 1
+        self.take(worker, ask, 0)
 
-    @rule(at=_session_at, ask=st.sampled_from(_ASKS), late=st.integers(0, 2))
-    def take(self, at: int, ask: OwnershipAsk, late: int) -> None:
+    @rule(worker=_worker, ask=st.sampled_from(_ASKS), late=st.integers(0, 2))
+    def take(self, worker: int, ask: OwnershipAsk, late: int) -> None:
         """Take a partition; or it is a copy of an older call."""
         self.calls += 1
-        self.both(lambda side: side.take(at, self.calls - late, ask))
+        self.both(lambda side: side.take(self.places[worker], self.calls - late, ask))
 
-    @rule(
-        worker=_session_at, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims
-    )
+    @rule(worker=_worker, completes=_completes, releases=_releases, frontiers=_frontiers, ends=_ends, claims=_claims)
     def exchange(self, worker: int, **asks: Any) -> None:
         """Everything at once."""
-        self._exchange(_Plan(worker, 0, **asks))
+        self._exchange(_Plan(self.places[worker], self.calls + 1, dict(self.granted), **asks))
 
     def _exchange(self, plan: _Plan) -> None:
-        self.calls += 1
-        plan.call = self.calls
+        self.calls = plan.call
         self.plans.append(plan)
-        self.both(lambda side: side.exchange(plan))
+        *_, answers = self.both(lambda side: side.exchange(plan))
+        for (key, *_), answer in zip(plan.claims, answers, strict=True):
+            if answer.fence:
+                self.granted[key] = plan.call
 
-    @rule(worker=_session_at, claims=_claims)
+    @rule(worker=_worker, claims=_claims)
     def claim(self, worker: int, claims: list[tuple[bytes, int | None, int, bool, bool]]) -> None:
         """Nothing but claims, so that more of them meet."""
-        self._exchange(_Plan(worker, 0, [], [], [], [], claims))
+        self._exchange(_Plan(self.places[worker], self.calls + 1, dict(self.granted), [], [], [], [], claims))
 
     @rule(back=st.integers(1, 4))
     def repeat(self, back: int) -> None:

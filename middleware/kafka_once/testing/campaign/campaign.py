@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_once import Semantics
 from kafka_once.member import open_store
@@ -34,9 +34,10 @@ WORKER = ("kafka_once.testing.campaign.worker",)
 _JOIN_S = 60.0  # until every worker has partitions, at the start
 _SETTLE_S = 30.0  # after the last kill
 _KILLING_S, _KILLING_EACH_S = 60.0, 15.0  # all kills together take at most a minute, and this much for each
+_HEAD_START_S = 2.0  # for the victim that the seed wants
 _KILL_PATIENCE_S = 30.0  # until one victim is at work
-_LATER_MS = 8.0  # a victim is killed at most that long after it was seen to write
-_LOOK_S = 0.0005
+_LATER_MS = 30.0  # a victim is killed at most that long after it was seen to write
+_LOOK_S = 0.002  # shorter, and the campaign takes the processor from its workers
 _SURVEY_EVERY_S = 0.5
 
 
@@ -156,15 +157,27 @@ class Campaign:
 
     def _kill_one(self) -> bool:
         """Kill one worker; whether it counts."""
-        victim = self._rng.randrange(self.plan.processes)
+        preference = self._rng.sample(range(self.plan.processes), self.plan.processes)
         later_s = self._rng.uniform(0, _LATER_MS) / 1000
-        self._wait(lambda: self._workers.lives()[victim] in self._assigned, _JOIN_S)
-        if not self._await_work(victim):
+        victim = self._choose_victim(preference)
+        if victim is None or not self._await_work(victim):
             return False
         time.sleep(later_s)
         kill = self._workers.kill(victim)
         self._look()
         return kill is not None and was_at_work(kill, self._last_run_ns.get(kill.life))
+
+    def _choose_victim(self, preference: list[int]) -> int | None:
+        """The worker that the seed wants, if it has partitions soon (its last life may have been killed just now, and
+        Kafka may keep its place for it); else another one."""
+
+        def ready() -> list[int]:
+            lives = self._workers.lives()
+            return [number for number in preference if lives[number] in self._assigned]
+
+        self._wait(lambda: preference[0] in ready(), _HEAD_START_S)
+        self._wait(lambda: bool(ready()), _JOIN_S)
+        return next(iter(ready()), None)
 
     def _await_work(self, victim: int) -> bool:
         """Send a chunk and wait until the victim writes to the ledger; if all is done without it, send another one."""
@@ -278,9 +291,15 @@ class _Offsets:
         self._partitions = [TopicPartition(plan.topic, partition) for partition in range(plan.partitions)]
 
     def committed(self) -> dict[int, int]:
-        """Per partition; nothing for one without."""
-        committed = self._consumer.committed(self._partitions, timeout=10)
-        return {partition.partition: partition.offset for partition in committed if partition.offset >= 0}
+        """Per partition; nothing for one without. RuntimeError if Kafka does not tell."""
+        for _ in range(50):
+            try:
+                committed = self._consumer.committed(self._partitions, timeout=10)
+            except KafkaException:  # a new group has no coordinator yet
+                time.sleep(0.1)
+            else:
+                return {partition.partition: partition.offset for partition in committed if partition.offset >= 0}
+        raise RuntimeError("Kafka does not tell what the group has committed")
 
     def cluster_id(self) -> str:
         return self._consumer.list_topics(timeout=10).cluster_id or ""

@@ -1,0 +1,337 @@
+"""Wrong protocols, each one small change to the real one. The checkers must find every one of them (test_variants.py).
+
+A variant is made of patches, undone when its `with` block ends. Those that once were in the code say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from kafka_once.core import claims, commits
+from kafka_once.core.calls import CommitMark, Exchange, ExchangeReply, Session
+from kafka_once.core.claiming import Claiming
+from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Freed, Grant, Record, Release
+from kafka_once.core.correspondence import Correspondence
+from kafka_once.core.delivery import TABLE, Delivery, Event, Phase
+from kafka_once.core.desk import Desk
+from kafka_once.core.engine import Engine
+from kafka_once.core.events import Outcome
+from kafka_once.core.handling import Handling
+from kafka_once.core.lane import KeysInFlight, Lane
+from kafka_once.core.partition import Partition, Tenure
+from kafka_once.core.suspects import Suspects
+from kafka_once.stores.memory import MemoryStore
+
+__all__ = ["VARIANTS"]
+
+Variant = Callable[[], Any]  # makes a context manager
+
+# ------------------------------------------------------------------------------------------------------- what settles
+
+
+def settle_on_busy() -> Any:
+    """A living holder's key is taken for done."""
+    refused = Claiming._on_refused
+
+    def wrong(self: Claiming, delivery: Delivery, grant: Grant) -> None:
+        if grant is Grant.BUSY:
+            self._on_duplicate(delivery)
+        else:
+            refused(self, delivery, grant)
+
+    return patch.object(Claiming, "_on_refused", wrong)
+
+
+def settle_on_fenced() -> Any:
+    """Another holder has the key, and the message is passed by all the same."""
+    completion = Claiming._on_completion
+
+    def wrong(self: Claiming, delivery: Delivery, answer: Completion) -> None:
+        completion(self, delivery, Completion.APPLIED if answer is Completion.FENCED else answer)
+
+    return patch.object(Claiming, "_on_completion", wrong)
+
+
+def settle_when_sent() -> Any:
+    """The offset does not wait for the store's answer to the completion (hole 10)."""
+    complete = Desk.complete
+
+    def wrong(self: Desk, delivery: Delivery) -> None:
+        complete(self, delivery)
+        delivery.partition.frontier.settle(delivery.offset)
+
+    def settle(self: Desk, delivery: Delivery, outcome: Outcome) -> None:
+        if delivery.offset in delivery.partition.frontier._open and delivery.offset not in delivery.partition.frontier._settled:
+            delivery.partition.frontier.settle(delivery.offset)
+        self.over(delivery, outcome)
+
+    return patch.multiple(Desk, complete=wrong, settle=settle)
+
+
+def silence_is_a_duplicate() -> Any:
+    """No answer to a claim is taken for "done"."""
+    silence = Engine.on_silence
+
+    def wrong(self: Engine, error: BaseException) -> None:
+        sent = next((sent for sent in self._desk.conversation._sent if sent.claims), None)
+        if sent is None or not isinstance(sent.call, Exchange):
+            silence(self, error)
+            return
+        call = sent.call
+        applied = [Completion.APPLIED] * len(call.completes), [Release.APPLIED] * len(call.releases)
+        self.on_exchanged(call, ExchangeReply(True, *applied, [ClaimAnswer(Grant.DUPLICATE)] * len(call.claims)))
+
+    return patch.object(Engine, "on_silence", wrong)
+
+
+def commit_what_was_delivered() -> Any:
+    """The highest offset is committed instead of the frontier."""
+
+    def wrong(partition: Partition) -> CommitMark | None:
+        offset = partition.frontier.position
+        if partition.tenure is Tenure.GONE or offset is None or offset <= (partition.committed or 0):
+            return None
+        return CommitMark(partition.name, offset, None)
+
+    return patch.object(commits, "_mark", wrong)
+
+
+# ----------------------------------------------------------------------------------------------- who may run, and when
+
+
+def lost_partitions_drop_completions() -> Any:
+    """What ended after its partition was lost is not completed (hole 1)."""
+    returned = Handling._on_returned
+
+    def wrong(self: Handling, delivery: Delivery) -> None:
+        if delivery.partition.tenure is not Tenure.GONE or self._unclaimed(delivery):
+            returned(self, delivery)
+            return
+        self._desk.counters.add("processings")
+        delivery.step(Event.FINISH)
+        delivery.step(Event.WRITTEN)
+        self._desk.lanes.free_key(delivery)
+        self._desk.ran(delivery)
+        self._desk.over(delivery, Outcome.DROPPED)
+
+    return patch.object(Handling, "_on_returned", wrong)
+
+
+def keys_in_flight_per_lane() -> Any:
+    """A key that is in flight elsewhere in the process does not make its next delivery wait (hole 2)."""
+
+    def remove(self: KeysInFlight, digest: bytes) -> list[Lane]:
+        return self._lanes.pop(digest, None) or []
+
+    return patch.multiple(KeysInFlight, __contains__=lambda _self, _digest: False, remove=remove)
+
+
+def run_again_on_fenced() -> Any:
+    """A finished handler whose completion was fenced starts over (hole 13)."""
+
+    def wrong(self: Claiming, delivery: Delivery) -> None:
+        delivery.step(Event.REFUSED)
+        self._desk.suspects.leave(delivery)
+        self._desk.lanes.free_key(delivery)
+        if not delivery.settled and delivery.partition.lane.open >= 0:
+            self._desk.lanes._opened(delivery.partition.lane, 1)
+        self._desk.return_(delivery)
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        table = patch.dict(TABLE[Phase.COMPLETING], {Event.REFUSED: Phase.WAITING})
+        with table, patch.object(Claiming, "_on_fenced", wrong):
+            yield
+
+    return both()
+
+
+def trust_is_ignored() -> Any:
+    """A session is trusted until the store says that it is over (hole 14)."""
+    return patch.multiple(
+        Correspondence,
+        trusted=lambda self, _now_ms: self.session is not None,
+        trusted_until_ms=property(lambda _self: 10**15),
+    )
+
+
+def ownerships_end_under_handlers() -> Any:
+    """An ownership ends with the partition, although its handlers run (hole 11)."""
+
+    def wrong(self: Desk, partition: Partition) -> None:
+        if partition.held or self.talk is None:
+            return
+        for number in partition.ownerships:
+            self.talk.end(number)
+        partition.ownerships.clear()
+
+    return patch.object(Desk, "end_ownerships", wrong)
+
+
+def commit_without_waiting() -> Any:
+    """At most once: the handler starts before its commit is answered."""
+    settle_first = Engine._settle_first
+
+    def wrong(self: Engine, partition: Partition, deliveries: list[Delivery]) -> None:
+        settle_first(self, partition, deliveries)
+        starting = [delivery for _, waiting in partition.awaiting for delivery in waiting]
+        partition.awaiting.clear()
+        if starting:
+            self._desk.start(partition.lane, starting)
+
+    return patch.object(Engine, "_settle_first", wrong)
+
+
+def doubled_done_runs() -> Any:
+    """At most once: done by another session is taken for ours. Was in the code."""
+    completion = Claiming._on_completion
+
+    def wrong(self: Claiming, delivery: Delivery, answer: Completion) -> None:
+        recording = delivery.phase is Phase.RECORDING and answer is Completion.DOUBLED
+        completion(self, delivery, Completion.APPLIED if recording else answer)
+
+    return patch.object(Claiming, "_on_completion", wrong)
+
+
+def suspects_wait_for_an_empty_lane() -> Any:
+    """Two suspects of one lane wait for each other. Was in the code."""
+    init = Suspects.__init__
+
+    def wrong(self: Suspects, *, exclusive: bool) -> None:  # noqa: ARG001
+        init(self, exclusive=True)
+
+    return patch.object(Suspects, "__init__", wrong)
+
+
+def suspects_overtake() -> Any:
+    """A suspect is held behind one that starts, and runs before it when that one raised. Was in the code."""
+    starts = Claiming._starts
+
+    def wrong(self: Claiming, delivery: Delivery, *, first: bool) -> bool:  # noqa: ARG001
+        return starts(self, delivery, first=True)
+
+    return patch.object(Claiming, "_starts", wrong)
+
+
+def lost_before_the_run_keeps_its_place() -> Any:
+    """At most once: a lane whose partition was lost before the run stays open. Was in the code."""
+
+    def wrong(self: Desk, delivery: Delivery) -> None:
+        self.leave(delivery, Outcome.SKIPPED)
+
+    return patch.object(Desk, "leave_unrun", wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------- the store
+
+
+def holder_is_the_instance() -> Any:
+    """A restarted static instance has the session of its earlier process (hole 6)."""
+    opened = MemoryStore.open_session
+
+    def wrong(self: MemoryStore, token: int, instance: str | None = None, previous: int | None = None) -> Session:
+        number = self._records.instances.get(instance or "")
+        worker = self._records.workers.get(number or 0)
+        if number is None or worker is None:
+            return opened(self, token, instance, previous)
+        worker.lease_ends_ms = self._clock_ms() + self._lease_ms
+        return Session(number, worker.token)
+
+    return patch.object(MemoryStore, "open_session", wrong)
+
+
+def late_risers_replace() -> Any:
+    """A process that wakes up late ends the session of the one that replaced it."""
+    opened = MemoryStore.open_session
+
+    def wrong(self: MemoryStore, token: int, instance: str | None = None, previous: int | None = None) -> Session:  # noqa: ARG001
+        return opened(self, token, instance, None)
+
+    return patch.object(MemoryStore, "open_session", wrong)
+
+
+def the_newer_owner_takes() -> Any:
+    """A higher epoch takes claims from a living holder (hole 8)."""
+    lives = MemoryStore._holder_lives
+
+    def wrong(self: MemoryStore, record: Record, now_ms: int) -> bool:
+        if not lives(self, record, now_ms) or not isinstance(record, Claimed):
+            return False
+        partition = self._records.workers[record.session].ownerships[record.ownership]
+        return partition.newest == record.ownership
+
+    return patch.object(MemoryStore, "_holder_lives", wrong)
+
+
+def release_forgets() -> Any:
+    """Release erases doubt and attempts (hole 3)."""
+    release = claims.release
+
+    def wrong(record: Record, **asked: Any) -> tuple[Release, Record]:
+        answer, after = release(record, **asked)
+        return answer, None if isinstance(after, Freed) else after
+
+    return patch.object(claims, "release", wrong)
+
+
+def a_repeated_answer_forgets() -> Any:
+    """The repeated answer to a claim says nothing of its doubt (hole 4)."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        answer, after = claim(record, **asked)
+        repeated = isinstance(record, Claimed) and after is record and answer.grant is Grant.ACQUIRED
+        return (answer._replace(doubt=False, suspect=False) if repeated else answer), after
+
+    return patch.object(claims, "claim", wrong)
+
+
+def release_by_session() -> Any:
+    """Release looks at the session only, so that a late copy gives a newer claim away (hole 5)."""
+    release = claims.release
+
+    def wrong(record: Record, **asked: Any) -> tuple[Release, Record]:
+        if isinstance(record, Claimed):
+            asked["call"] = record.call
+        return release(record, **asked)
+
+    return patch.object(claims, "release", wrong)
+
+
+def neighbours_are_blamed() -> Any:
+    """Whoever was claimed when its process vanished counts an attempt (hole 17)."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        return claim(record._replace(alone=True) if isinstance(record, Claimed) else record, **asked)
+
+    return patch.object(claims, "claim", wrong)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    settle_on_busy,
+    settle_on_fenced,
+    settle_when_sent,
+    silence_is_a_duplicate,
+    commit_what_was_delivered,
+    lost_partitions_drop_completions,
+    keys_in_flight_per_lane,
+    run_again_on_fenced,
+    trust_is_ignored,
+    ownerships_end_under_handlers,
+    commit_without_waiting,
+    doubled_done_runs,
+    suspects_wait_for_an_empty_lane,
+    suspects_overtake,
+    lost_before_the_run_keeps_its_place,
+    holder_is_the_instance,
+    late_risers_replace,
+    the_newer_owner_takes,
+    release_forgets,
+    a_repeated_answer_forgets,
+    release_by_session,
+    neighbours_are_blamed,
+)
