@@ -81,14 +81,17 @@ class Routes:
 
 
 class Intake:
-    """Finds the digest of each message, or says what is wrong with it. `message.idempotency_key` is set on the way."""
+    """Finds the digest of each message, and what is wrong with it. `message.idempotency_key` is set on the way.
+
+    A message with a defect is claimed by its coordinates, so that a redelivery does not dead-letter it again.
+    """
 
     def __init__(self, routes: Routes) -> None:
         self._rules: dict[str, KeyRule] = {}
         self._routes = routes
 
     def read(self, message: Message) -> tuple[bytes | None, Defect | None]:
-        """The digest, None for a message that runs unprotected; and the defect, None if there is none."""
+        """The digest, None for a message that is not claimed; and the defect, None if there is none."""
         topic = message.topic
         rule = self._rules.get(topic)
         if rule is None:
@@ -100,7 +103,8 @@ class Intake:
         except MissingKey as error:
             return _without_key(message, rule, error)
         except UndecodablePayload as error:
-            return None, Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
+            defect = Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
+            return _digest_of_coordinates(message, rule), defect
         message.idempotency_key = key
         return digest(rule.scope or topic, key), None
 
@@ -109,8 +113,12 @@ def _without_key(message: Message, rule: KeyRule, error: MissingKey) -> tuple[by
     policy = rule.on_missing
     if policy is KeyPolicy.UNPROTECTED:
         return None, None
+    by_coordinates = _digest_of_coordinates(message, rule)
     if policy is KeyPolicy.COORDINATES:
-        key = f"{message.topic}/{message.partition}/{message.offset}".encode()
-        # Topic names hold no colon, so this scope is nobody else's.
-        return digest(f"coordinates:{rule.scope or ''}", key), None
-    return None, Defect("no idempotency key", error, fatal=policy is KeyPolicy.STOP)
+        return by_coordinates, None
+    return by_coordinates, Defect("no idempotency key", error, fatal=policy is KeyPolicy.STOP)
+
+
+def _digest_of_coordinates(message: Message, rule: KeyRule) -> bytes:
+    key = f"{message.topic}/{message.partition}/{message.offset}".encode()
+    return digest(f"coordinates:{rule.scope or ''}", key)  # topic names hold no colon: this scope is nobody else's

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
-__all__ = ["FAULTS", "inject"]
+__all__ = ["FAULTS", "inject", "overtake"]
 
 
 def _crash(world: World) -> bool:
@@ -85,18 +85,20 @@ def _snatch(world: World) -> bool:
 
 
 def _overtake(world: World) -> bool:
+    living = world.living()
+    if living:
+        overtake(world, world.random.choice(living))
+    return bool(living)
+
+
+def overtake(world: World, worker: Worker) -> None:
     """A process stands still, past its lease, while its handlers run; others get its partitions; it wakes up late."""
-    owners = [owner for owner in dict.fromkeys(world.group.owners.values()) if owner.state == "alive"]
-    busy = [owner for owner in owners if owner.runs.busy]
-    if not owners:
-        return False
-    worker = world.random.choice(busy or owners)
+    world.saw("overtaken")
     lease_ms = world.plan.rules.lease_ms
     world.random.choice((_stall_one, _cut_off_one, world.pause))(worker, lease_ms * world.random.randint(1, 4))
     told_ms = world.now_ms + world.random.choice((0, 50, lease_ms * 3))
     for name in [name for name, owner in world.group.owners.items() if owner is worker]:
         world.group.take_away(name, told_ms)
-    return True
 
 
 def _silence(world: World) -> bool:

@@ -11,6 +11,7 @@ from kafka_once.core.lane import Group
 from kafka_once.executors import is_late
 from kafka_once.errors import InDoubt, UndecodablePayload
 from kafka_once.message import TopicPartition
+from tests.simulation.faults import overtake
 from tests.simulation.history import Ended, Started
 from tests.simulation.plan import Behaviour
 
@@ -105,6 +106,9 @@ class Runs:
         message = delivery.message
         running.run = world.next_number()
         running.until_ms = world.now_ms + world.random.choice((0, world.plan.odds.lingers_ms))
+        if world.faulty and world.random.random() < world.plan.odds.ambush:
+            running.until_ms = world.now_ms + 2 * world.plan.rules.lease_ms
+            overtake(world, worker)
         name = delivery.partition.name
         key = world.key_at(name, message.offset)
         tenure = worker.tenures[message]

@@ -49,11 +49,12 @@ class Behaviour(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How likely what is. `faults`: per step, `wire`: per store call, `weights`: how eagerly the scheduler picks."""
+    """How likely what is. `faults`: per step, `ambush`: an overtake per handler run, `wire`: per store call, `weights`: how eagerly the scheduler picks."""
 
     fault: float
     faults: dict[str, int]
     wire: dict[str, float]
+    ambush: float
     cut: float
     commit: float
     publish: float
@@ -177,9 +178,10 @@ def _behaviour(rng: Random, rules: Rules, kind: str) -> Behaviour:
 
 def _odds(rng: Random) -> Odds:
     return Odds(
-        fault=rng.choice((0.0, 0.02, 0.05, 0.1)),
-        faults={kind: rng.choice((0, 1, 1, 5)) * (3 if kind == "overtake" else 1) for kind in _FAULTS},
+        fault=rng.choice((0.0, 0.01, 0.03, 0.06)),
+        faults={kind: rng.choice((0, 1, 1, 5)) for kind in _FAULTS},
         wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
+        ambush=rng.choice((0.0, 0.1, 0.3)),
         cut=rng.choice((0.0, 0.0, 0.01, 0.05)),
         commit=rng.choice((0.0, 0.1, 0.3)),
         publish=rng.choice((0.0, 0.3)),

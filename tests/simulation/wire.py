@@ -11,6 +11,7 @@ from kafka_once.core.claims import Completion, Grant
 from kafka_once.core.engine import Engine
 from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import StoreUnavailable
+from tests.simulation.faults import overtake
 from tests.simulation.history import Granted, Over, Recorded
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Wire:
         fate = self._fate(worker)
         self._world.saw(f"store call: {fate}")
         self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
+        said = isinstance(call, Exchange) and (call.claims or call.completes)
+        if said and self._world.faulty and self._world.random.random() < self._world.plan.odds.ambush / 3:
+            overtake(self._world, worker)
 
     def _fate(self, worker: Worker) -> str:
         world = self._world

@@ -59,7 +59,7 @@ class Worker:
     def deliver_defect(self, *, fatal: bool) -> "Worker":
         self.tick()
         defect = Defect("no idempotency key", ValueError(), fatal=fatal)
-        self.engine.on_delivered(Message("t", 0, 0), ROW[0], None, defect)
+        self.engine.on_delivered(Message("t", 0, 0), ROW[0], b"coordinates 0000", defect)
         return self.turn()
 
     def run(self, *errors: BaseException | None, group: Group | None = None, took_ms: float = 10.0) -> "Worker":

@@ -873,3 +873,12 @@ def test_with_the_policy_to_stop_each_start_tries_a_killer_once_more() -> None:
         worker = Worker(world, attempts=2).own().deliver("a")
         assert worker.keys == ["a"]
         worker.die()
+
+
+def test_a_dead_letter_for_want_of_a_key_is_not_published_again_when_it_is_redelivered() -> None:
+    world = World()
+    Worker(world).own().deliver_defect(fatal=False).publish()
+    again = Worker(world).own().deliver_defect(fatal=False)
+
+    assert again.publishing == []
+    assert again.outcomes() == {"redelivery": 1}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kafka_once.core.correspondence import Answers, GiveBack
-    from kafka_once.core.delivery import Delivery
+    from kafka_once.core.delivery import Defect, Delivery
     from kafka_once.core.desk import Desk
     from kafka_once.core.lane import Lane
     from kafka_once.core.partition import Partition
@@ -89,6 +89,9 @@ class Claiming:
         desk, rules = self._desk, self._rules
         if delivery.partition.tenure is not Tenure.OWNED or not desk.conversation.trusted(desk.now_ms) or desk.stopping:
             return False
+        if delivery.defect is not None:
+            self._on_defect(delivery, delivery.defect)
+            return False
         if delivery.attempts >= rules.attempts and rules.dead_letter_failures:
             self._on_spent(delivery)
             return False
@@ -102,6 +105,13 @@ class Claiming:
                 desk.suspects.add(delivery)
             return False
         return True
+
+    def _on_defect(self, delivery: Delivery, defect: Defect) -> None:
+        self._desk.suspects.leave(delivery)
+        if defect.fatal:
+            self._desk.stop_for(delivery, defect.reason, defect.error)
+        else:
+            self._desk.condemn_for(delivery, defect)
 
     def _on_spent(self, delivery: Delivery) -> None:
         """Every attempt is used up, and its process ended at the last one: dead-letter it without one more run.

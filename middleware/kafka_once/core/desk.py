@@ -8,7 +8,7 @@ Rules for maintainers of this file:
 from __future__ import annotations
 
 from kafka_once.core.correspondence import Correspondence, GiveBack
-from kafka_once.core.delivery import Delivery, Event, Phase
+from kafka_once.core.delivery import Defect, Delivery, Event, Phase
 from kafka_once.core.events import Counters, Kind, Note, Outcome
 from kafka_once.core.lane import Group, Lane
 from kafka_once.core.lanes import Lanes
@@ -89,6 +89,11 @@ class Desk:
         delivery.step(Event.CONDEMN)
         delivery.reason = reason
         self.effects.publish.append(delivery)
+
+    def condemn_for(self, delivery: Delivery, defect: Defect) -> None:
+        delivery.error = defect.error
+        self.note_giving_up(delivery, defect.error)
+        self.condemn(delivery, defect.reason)
 
     def ran(self, delivery: Delivery) -> None:
         """Its handler has ended: the next of its lane may start, and the next suspect."""

@@ -392,7 +392,7 @@ class Engine:
         claims = []
         for lane, group in self._desk.lanes.choose():
             head = group[0]
-            if head.defect is not None:
+            if head.defect is not None and head.digest is None:
                 self._on_defect(head, head.defect)
             elif head.digest is None:
                 self._start_unclaimed(lane, group)
@@ -417,6 +417,4 @@ class Engine:
             self._desk.lanes.closed(delivery.partition.lane, delivery)
             self._desk.stop_for(delivery, defect.reason, defect.error)
         else:
-            delivery.error = defect.error
-            self._desk.note_giving_up(delivery, defect.error)
-            self._desk.condemn(delivery, defect.reason)
+            self._desk.condemn_for(delivery, defect)
