@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_once.core.assignment import Assignment
 from kafka_once.core.claiming import Claiming
 from kafka_once.core.commits import Commits
 from kafka_once.core.delivery import Defect, Delivery, Event, Phase
@@ -20,7 +21,6 @@ from kafka_once.core.desk import Desk
 from kafka_once.core.events import Counters, Kind, Outcome
 from kafka_once.core.handling import Handling
 from kafka_once.core.lane import Group, Lane
-from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Effects, Rules, StoreCall
 from kafka_once.errors import ConsumerStopped
@@ -45,8 +45,7 @@ class Engine:
         self._handling = Handling(self._desk)
         self._claiming = Claiming(self._desk, self._settle_first)
         self._commits = Commits(rules.commit_every_ms)
-        self._partitions: dict[TopicPartition, Partition] = {}
-        self._paces: dict[str, Pace] = {}
+        self._partitions = Assignment(self._desk, self._claiming)
         self._left = False
 
     # ---------------------------------------------------------------------------------------------------- looked at
@@ -66,15 +65,8 @@ class Engine:
         return self._desk.unfinished
 
     def hungry(self, *, slow: bool) -> bool:
-        """Whether more messages are wanted.
-
-        Fast handlers take less than half a buffer at a time, so that none is ever paused: a pause throws away what the
-        client has fetched ahead, and fetching it again takes longer than they need for it. With `slow` handlers a
-        partition that has nothing to do counts more: the client gives one partition's messages before another's, so
-        the full ones are filled up and paused until the others have their turn.
-        """
-        unpaused = [partition.unfinished for partition in self._partitions.values() if not partition.paused]
-        return sum(unpaused) * 2 < self.rules.buffer or (slow and 0 in unpaused)
+        """Whether more messages are wanted; see `Assignment.hungry`."""
+        return self._partitions.hungry(slow=slow)
 
     @property
     def store_is_silent(self) -> bool:
@@ -82,10 +74,7 @@ class Engine:
 
     def drained(self, names: Sequence[TopicPartition] | None = None) -> bool:
         """Whether nothing of these partitions (of any, if None) is unfinished and the store knows all of it."""
-        if names is None:
-            unfinished = self._desk.unfinished
-        else:
-            unfinished = sum(p.unfinished for name in names if (p := self._partitions.get(name)) is not None)
+        unfinished = self._desk.unfinished if names is None else self._partitions.unfinished(names)
         talk = self._desk.talk
         return not unfinished and (talk is None or talk.silent or not talk.pending())
 
@@ -116,24 +105,13 @@ class Engine:
 
     def _leave_all(self) -> None:
         self._left = True
-        for partition in self._partitions.values():
-            partition.tenure = Tenure.LEAVING
-            self._desk.pause(partition)
-            self._hand_back_waiting(partition)
+        self._partitions.leave_all()
 
     # ------------------------------------------------------------------------------------------------------ partitions
 
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
-        desk = self._desk
-        for name in names:
-            partition = self._partitions[name] = Partition(name, self._pace(name.topic))
-            if desk.stopping:
-                partition.tenure = Tenure.LEAVING
-            elif desk.talk is None:
-                partition.tenure = Tenure.OWNED
-            if desk.all_paused or desk.stopping:
-                desk.pause(partition)
-            desk.note(Kind.ASSIGNED, partition)
+        """Kafka gave us these."""
+        self._partitions.on_assigned(names)
 
     def on_committed_read(self, name: TopicPartition, offset: int, *, ours: bool) -> None:
         """What the group had committed before us: we never commit behind it. `ours`: that commit carries our mark."""
@@ -141,62 +119,20 @@ class Engine:
         if partition is not None:
             partition.committed = max(offset, partition.committed or 0)
             partition.committed_by_us = ours
-            self._look_for_lost_memory(partition)
+            self._partitions.look_for_lost_memory(partition)
             self._start_awaiting(partition)  # a commit may have been taken although its answer was lost
-
-    def _look_for_lost_memory(self, partition: Partition) -> None:
-        """Kafka knows that we worked here, and the store never saw an owner: offsets without our mark would only mean a
-        first start beside a running pipeline."""
-        ownership = partition.ownership
-        if partition.committed_by_us and ownership is not None and ownership.epoch == 1:
-            partition.committed_by_us = False  # told once
-            self.counters.add("memory_lost")
-            self._desk.note(Kind.MEMORY_LOST, partition)
 
     def on_revoked(self, names: Sequence[TopicPartition]) -> None:
         """Stop the intake; what runs ends. Then the runner waits for `drained`, commits, and tells `on_gone`."""
-        for name in names:
-            partition = self._partitions.get(name)
-            if partition is not None:
-                partition.tenure = Tenure.LEAVING
-                self._hand_back_waiting(partition)
-                self._desk.note(Kind.REVOKED, partition)
+        self._partitions.on_revoked(names)
 
     def on_lost(self, names: Sequence[TopicPartition]) -> None:
         """No intake, no commit. Running handlers end and their completions are sent."""
-        for name in names:
-            partition = self._partitions.get(name)
-            if partition is not None:
-                self._forget(partition)
-                self._desk.note(Kind.LOST, partition)
+        self._partitions.on_lost(names)
 
     def on_gone(self, names: Sequence[TopicPartition]) -> None:
         """The revocation is over, drained or not."""
-        for name in names:
-            partition = self._partitions.get(name)
-            if partition is not None:
-                self._forget(partition)
-
-    def _forget(self, partition: Partition) -> None:
-        partition.tenure = Tenure.GONE
-        del self._partitions[partition.name]
-        self._hand_back_waiting(partition)
-        for _, deliveries in partition.awaiting:
-            for delivery in deliveries:
-                self._desk.leave_unrun(delivery)
-        partition.awaiting.clear()
-        self._desk.end_ownerships(partition)
-
-    def _hand_back_waiting(self, partition: Partition) -> None:
-        for delivery in partition.lane.take_all():
-            self._desk.leave(delivery)
-        self._claiming.hand_back(partition)
-
-    def _pace(self, topic: str) -> Pace:
-        pace = self._paces.get(topic)
-        if pace is None:
-            pace = self._paces[topic] = Pace(self.rules.group_ms, self.rules.group_limit)
-        return pace
+        self._partitions.on_gone(names)
 
     # -------------------------------------------------------------------------------------------------------- messages
 
@@ -236,20 +172,10 @@ class Engine:
         joining = self._desk.conversation.on_ownerships(call, session_lives=ownerships is not None)
         self._answered()
         if ownerships is None:
-            self._on_session_over()
+            self._partitions.on_session_over()
             return
         for partition, ownership in zip(joining, ownerships, strict=False):
-            partition.ownership = ownership
-            partition.ownerships.append(ownership.number)
-            if partition.claimed_up_to is None:
-                partition.claimed_up_to = ownership.claimed_up_to
-                self._look_for_lost_memory(partition)
-            if partition.tenure is Tenure.JOINING:
-                partition.tenure = Tenure.OWNED
-                self._desk.note(Kind.OWNED, partition, text=f"ownership {ownership.number}, epoch {ownership.epoch}")
-                self._desk.lanes.enlist(partition.lane)
-            else:
-                self._desk.end_ownerships(partition)
+            self._partitions.on_ownership(partition, ownership)
 
     def on_exchanged(self, call: StoreCall, reply: ExchangeReply) -> None:
         answers = self._desk.conversation.on_exchanged(call, reply)
@@ -257,7 +183,7 @@ class Engine:
         if answers is None:
             return
         if answers.lapsed:
-            self._on_session_over()
+            self._partitions.on_session_over()
         self._claiming.on_answers(answers)
 
     def on_silence(self, error: BaseException) -> None:
@@ -267,9 +193,7 @@ class Engine:
         desk.conversation.on_silence(desk.now_ms)
         if not desk.all_paused:
             desk.note(Kind.STORE_SILENT, error=error)
-            desk.all_paused = True
-            for partition in self._partitions.values():
-                desk.pause(partition)
+            self._partitions.pause_all()
 
     def on_refusal(self, error: BaseException) -> None:
         """The store answered that repeating will not help: stop. Everything unsettled stays uncommitted."""
@@ -280,21 +204,8 @@ class Engine:
         desk = self._desk
         self.counters.add("store_calls")
         if desk.all_paused:
-            desk.all_paused = False
             desk.note(Kind.STORE_BACK)
-            for partition in self._partitions.values():
-                if partition.unfinished < self.rules.buffer:
-                    desk.resume(partition)
-
-    def _on_session_over(self) -> None:
-        self._desk.note(Kind.SESSION_OVER)
-        self._desk.effects.withdraw = True
-        for partition in self._partitions.values():
-            partition.ownership = None
-            partition.ownerships.clear()
-            if partition.tenure is Tenure.OWNED:
-                partition.tenure = Tenure.JOINING
-        self._claiming.on_session_over()
+            self._partitions.resume_all()
 
     # --------------------------------------------------------------------------------------------------------- commits
 
@@ -374,7 +285,7 @@ class Engine:
             return talk.repeat(now_ms)
         if talk.session is None:
             return [talk.open(now_ms, self._desk.entropy)]
-        joining = [p for p in self._partitions.values() if p.tenure is Tenure.JOINING and p.take_due_ms <= now_ms]
+        joining = self._partitions.joining(now_ms)
         if joining:
             return [talk.take(now_ms, joining)] if talk.idle else []
         claims: list[list[Delivery]] = []

@@ -2,7 +2,7 @@
 
 redis-py turns some of the server's error words into classes and leaves the rest as text; errors from inside a script
 carry their word in the middle of the text, at a place that depends on the server's version. So one table of patterns is
-looked for in class names and text alike, first match wins.
+looked for in class names (the bases' too) and text alike; the first match wins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class _Row(NamedTuple):
 _ROWS = (
     # The server will not take this call, however often it comes.
     _Row(
-        r"CERTIFICATE_VERIFY_FAILED", StoreRefused, "its TLS certificate is not trusted: give ssl_ca_certs in the url"
+        r"CERTIFICATE_VERIFY_FAILED",
+        StoreRefused,
+        "its TLS certificate is not trusted: name the authority's file in the url (ssl_ca_certs=…)",
     ),
     _Row(
         r"AuthenticationError|AuthenticationWrongNumber|WRONGPASS|NOAUTH",
@@ -39,19 +41,21 @@ _ROWS = (
         "the user may not run a command or touch a key that kafka-once needs: allow the scripts' commands "
         "(+@read +@write +@scripting +@connection +time) and the keys ~kafka-once:*",
     ),
-    _Row(r"DENIED", StoreRefused, "it is in protected mode: set a password for it, or bind it to the address in use"),
     _Row(
-        r"WRONGTYPE",
+        r"\bDENIED\b", StoreRefused, "it is in protected mode: set a password for it, or bind it to the address in use"
+    ),
+    _Row(
+        r"\bWRONGTYPE\b",
         StoreRefused,
         "a key of the namespace holds a value of another type, so another program writes there: use another database",
     ),
     _Row(
-        r"MovedError|MOVED",
+        r"MovedError|\bMOVED\b",
         StoreRefused,
         "it is one node of a Redis Cluster and the namespace lies on another one: name that one",
     ),
     _Row(
-        r"unknown command|Unknown (Redis )?command|non deterministic|not allowed from script|does not exist: field",
+        r"unknown command|Unknown (Redis )?command|non deterministic|not allowed from script",
         StoreRefused,
         "it lacks a command that the scripts use, because it is older than Redis 6.2 or because it was disabled: use a "
         "newer server, or allow the command",
@@ -72,7 +76,9 @@ _ROWS = (
         StoreUnavailable,
         "its cluster is moving the namespace to another node",
     ),
-    _Row(r"OutOfMemoryError|OOM", StoreUnavailable, "it is out of memory: raise maxmemory, or give it less to hold"),
+    _Row(
+        r"OutOfMemoryError|\bOOM\b", StoreUnavailable, "it is out of memory: raise maxmemory, or give it less to hold"
+    ),
     _Row(r"MISCONF", StoreUnavailable, "it cannot write to its disk and refuses to change anything until it can"),
     _Row(r"NOREPLICAS", StoreUnavailable, "too few of its replicas follow (min-replicas-to-write)"),
     # No answer at all, or half of one: the call may have been executed. These stand last because redis-py makes some of
@@ -96,11 +102,10 @@ def translated(error: Exception, server: str) -> StoreError:
     own = _OWN_SENTENCE.search(str(error))
     if own:  # a script said it, with its remedy
         return StoreRefused(f"{server}: {own[1]}")
-    names = " ".join(base.__name__ for base in type(error).__mro__)
-    for source in (type(error).__name__, str(error), names):
-        for row in _ROWS:
-            if re.search(row.pattern, source):
-                return row.error(f"{server}: {row.reason} ({_brief(error)})")
+    known_as = " ".join([*(base.__name__ for base in type(error).__mro__), str(error)])
+    for row in _ROWS:
+        if re.search(row.pattern, known_as):
+            return row.error(f"{server}: {row.reason} ({_brief(error)})")
     return StoreRefused(f"{server}: {_UNEXPECTED}{_brief(error)}")
 
 
