@@ -15,7 +15,7 @@
 
 local WINDOW, WINDOW_SIZE = '<I4I4I4I4I8I8I8', 40
 local SHORT_SESSION = 2048 -- a value is this times its kind (0 completed, 1 dead-lettered) plus low bits of the session
-local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 64, 96, 4
+local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 64, 96, 3
 local SLACK_MS = 60000 -- buckets outlive their window's time in sight, so that no clock of a replica cuts it short
 
 local redis_call, string_byte = redis.call, string.byte -- locals, because every lookup of a name counts here
