@@ -14,6 +14,7 @@ from typing import Any
 
 from kafka_once import Semantics
 from kafka_once.testing.campaign.campaign import WORKER, Campaign, Plan
+from kafka_once.testing.campaign.checker import LATELY_MS
 from kafka_once.testing.campaign.promises import TAKEOVER_P95_S, Verdict, broken_bounds, judge
 from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable, start_kafka, start_redis
 from tests.chaos.variants import VARIANTS, program_of
@@ -38,6 +39,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--handler-ms", type=float, default=1.0)
+    parser.add_argument(
+        "--lately-ms", type=float, default=LATELY_MS, help="how long a completion may be on its way when a kill comes"
+    )
     parser.add_argument("--kafka", help="apache (default), docker, or env: the address in KAFKA_ONCE_TEST_KAFKA")
     parser.add_argument("--store", help="local or embedded (default: the first that is there), docker, env")
     parser.add_argument("--variant", choices=VARIANTS, help="a hand-written worker instead")
@@ -83,7 +87,7 @@ def plan_for(options: argparse.Namespace, kafka: KafkaServer, store: RedisServer
 
 def show_kills(verdict: Verdict) -> None:
     print("                      ms since its           ended in       ran    in doubt, of these")
-    print("kill  victim          last run     running   last 2 ms    again    begun + ended + only claimed")
+    print("kill  victim          last run     running   lately       again    begun + ended + only claimed")
     for number, report in enumerate(verdict.kills, 1):
         idle = "never ran" if report.idle_ms is None else f"{report.idle_ms:.1f}"
         mark = "" if report.at_work else "   (not at work: does not count)"
@@ -149,7 +153,7 @@ def run(options: argparse.Namespace, folder: Path) -> bool:
             history = campaign.run()
         finally:
             campaign.history.save(folder / "history.json")
-    verdict = judge(history, Semantics.EFFECTIVELY_ONCE)
+    verdict = judge(history, Semantics.EFFECTIVELY_ONCE, options.lately_ms)
     show(verdict)
     broken = broken_promises(verdict, options.kills)
     for sentence in broken:

@@ -44,6 +44,7 @@ def test_nothing_is_lost_and_nothing_runs_again_unreported(kafka, redis_server, 
     assert verdict.broken == []
     assert verdict.kills_at_work == 5
     assert verdict.distinct == 2_500
+    assert verdict.in_doubt > 0  # so the list was read
 
 
 def test_marking_first_loses(kafka, redis_server, tmp_path):

@@ -76,7 +76,7 @@ class Wire:
 
     def send(self, worker: Worker, call: StoreCall) -> None:
         fate = self._fate(worker)
-        self._world.saw(f"store call: {fate}")
+        self._world.saw(f"store call: {fate}", f"{worker.name} {call}")
         self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
         said = isinstance(call, Exchange) and (call.claims or call.completes)
         if said and self._world.faulty and self._world.random.random() < self._world.plan.odds.ambush / 3:
@@ -175,7 +175,7 @@ class Wire:
     def _open(self, worker: Worker, call: OpenSession) -> Answer:
         session = self._store.open_session(call.token, call.instance, call.previous)
         if session.number not in self._leases:
-            self._world.saw("session opened")
+            self._world.saw("session opened", session.number)
             self._replace(worker, call, session.number)
         lease = self._leases.setdefault(session.number, _Lease(worker, 0))
         if lease.ends_ms == 0 or lease.ends_ms > self._world.now_ms:
@@ -188,14 +188,15 @@ class Wire:
         return answer
 
     def _replace(self, worker: Worker, call: OpenSession, number: int) -> None:
-        """A later process of a static instance ends the session of the earlier one; nothing else does."""
+        """The first session of a process ends the one that its static instance had, even if that is a later process's
+        (an open that was long on its way); the next sessions of a process end only its own."""
         if call.instance is None:
             return
         earlier = self._instances.get(call.instance)
-        lease = self._leases.get(earlier) if earlier is not None else None
-        if lease is None or lease.worker.number <= worker.number:
+        lease = None if earlier is None else self._leases[earlier]
+        if call.previous is None or lease is None or lease.worker is worker:
             self._instances[call.instance] = number
-            if lease is not None and earlier is not None and lease.worker is not worker:
+            if earlier is not None:
                 self._end_lease(earlier, "replaced")
 
     def _observe(self, worker: Worker, call: Exchange, reply: ExchangeReply) -> None:
@@ -228,5 +229,5 @@ class Wire:
         lease = self._leases[number]
         if lease.ends_ms >= 0:
             lease.ends_ms = -1
-            self._world.saw(f"session {why}")
+            self._world.saw(f"session {why}", number)
             self._world.note(Over(lease.worker.name, why))

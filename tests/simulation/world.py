@@ -71,10 +71,10 @@ class World:
         if self._trace is not None:
             self._trace(f"{self.now_ms - _BEGINS_MS:7d} {event}")
 
-    def saw(self, what: str) -> None:
+    def saw(self, what: str, detail: object = "") -> None:
         self.seen[what] += 1
         if self._trace is not None:
-            self._trace(f"{self.now_ms - _BEGINS_MS:7d} - {what}")
+            self._trace(f"{self.now_ms - _BEGINS_MS:7d} - {what} {detail}")
 
     def next_number(self) -> int:
         self._numbers += 1

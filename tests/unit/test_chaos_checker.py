@@ -257,6 +257,7 @@ def test_more_keys_run_again_than_handlers_were_running(story):
     story.begin(running)
     for sent in sents:
         story.run(sent)
+    story.wait(5)
     story.kill()
     for sent in [*sents, running]:
         story.report(sent)
@@ -264,7 +265,11 @@ def test_more_keys_run_again_than_handlers_were_running(story):
     report = checker.examine_kills(story.commit_all().history)[0]
     assert (report.running, report.again, report.in_doubt) == (1, 2, 3)
     assert (report.doubt_running, report.doubt_ended, report.doubt_claimed) == (1, 2, 0)
-    assert "kill 1 (a.0): 2 ran again, 1 were running" in story.broken_bounds()
+    what = "1 were running and 0 had ended within the last 2 ms"
+    assert story.broken_bounds() == [
+        f"kill 1 (a.0): 2 ran again, {what}",
+        f"kill 1 (a.0): 3 that had begun reported in doubt, {what}",
+    ]
     assert story.broken() == []  # all of it is reported
 
 
@@ -427,3 +432,14 @@ def test_repeats_come_after_their_first_copy_and_the_seed_decides():
     assert firsts == sorted(firsts)  # so no repeat came before its first copy
     assert {payment.partition for payment in plan} == set(range(12))
     assert plan == plan_payments(1000, 200, 12, seed=7) != plan_payments(1000, 200, 12, seed=8)
+
+
+def test_claims_on_their_way_may_be_in_doubt_one_for_each_lane(story):
+    claimed = [story.send("claimed", 0), story.send("more", 0)]
+    story.run(story.send("worked", 0))
+    story.wait(10)
+    story.kill()
+    story.report(claimed[0])
+    assert story.broken_bounds() == []
+    story.report(claimed[1])
+    assert story.broken_bounds() == ["kill 1 (a.0): 2 reported in doubt, its lanes were 1"]

@@ -12,10 +12,16 @@
 --
 -- Windows stand in meta, newest first: number, buckets, how many of them were made, count of keys, opened ms, ended ms
 -- (0: open), remember ms. Their numbers never go back, whatever the clock does.
+--
+-- The figures below weigh memory against time: a bucket costs about 165 bytes beside its keys, and every look-up reads
+-- all of it. Measured with a million keys on Redis 7.0 with jemalloc (used_memory of INFO after completing a million
+-- random digests, less used_memory before, divided by a million): 23.9 bytes a key at 80 keys a bucket, 24.8 at 64.
 
 local WINDOW, WINDOW_SIZE = '<I4I4I4I4I8I8I8', 40
 local SHORT_SESSION = 2048 -- a value is this times its kind (0 completed, 1 dead-lettered) plus low bits of the session
-local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 64, 96, 3
+-- Buckets of the first window; keys a bucket when the number is foreseen; keys a bucket that end a window; and how much
+-- larger the window after a full one is.
+local FIRST_BUCKETS, AVERAGE, FULL, GROWTH = 1024, 80, 96, 3
 local SLACK_MS = 60000 -- buckets outlive their window's time in sight, so that no clock of a replica cuts it short
 
 local redis_call, string_byte = redis.call, string.byte -- locals, because every lookup of a name counts here

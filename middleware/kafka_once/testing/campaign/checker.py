@@ -49,7 +49,8 @@ class KillReport(NamedTuple):
     Attributes:
         idle_ms: between the victim's last run and the kill; None if it never ran anything.
         running: its handlers that had begun and not ended.
-        lately: those that had ended within `LATELY_MS` of its death.
+        lately: those that had ended that shortly before its death.
+        lanes: partitions that it had, or worked on.
         again: its runs that another life ran once more.
         doubt_running, doubt_ended, doubt_claimed: its keys that the library reported in doubt, by what its handler had
             done: begun, taken effect, neither.
@@ -59,6 +60,7 @@ class KillReport(NamedTuple):
     idle_ms: float | None
     running: int
     lately: int
+    lanes: int
     again: int
     doubt_running: int
     doubt_ended: int
@@ -141,18 +143,24 @@ def was_at_work(kill: Kill, last_run_ns: int | None) -> bool:
     return last_run_ns is not None and kill.time_ns - last_run_ns <= AT_WORK_MS * _MS
 
 
-def examine_kills(history: History) -> list[KillReport]:
-    """One report per kill, in order."""
+def examine_kills(history: History, lately_ms: float = LATELY_MS) -> list[KillReport]:
+    """One report per kill, in order. A completion may be on its way for `lately_ms`."""
     starts, runs = _by_life(history.starts), _by_life(history.ledger)
     again: Counter[str] = Counter(rerun.earlier.life for rerun in find_reruns(history.ledger))
     doubts = _doubts_by_life(history, starts)
-    return [
-        _examine(kill, starts[kill.life], runs[kill.life], again[kill.life], doubts[kill.life])
-        for kill in history.kills
-    ]
+    lanes = {life: {entry.partition for entry in entries} for life, entries in starts.items()}
+    for event in history.events:
+        if event.kind == "assigned":
+            lanes.setdefault(event.life, set()).add(event.number)
+    reports = []
+    for kill in history.kills:
+        life = kill.life
+        report = _examine(kill, starts[life], runs[life], doubts[life], lately_ms)
+        reports.append(report._replace(lanes=len(lanes.get(life, ())), again=again[life]))
+    return reports
 
 
-def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], again: int, doubts: set[str]) -> KillReport:
+def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], doubts: set[str], lately_ms: float) -> KillReport:
     # The signal takes a moment. What was written after it was sent shows that the process was still alive then.
     death_ns = max([kill.time_ns, *(entry.time_ns for entry in [*starts[-50:], *runs[-50:]])])
     last_run_ns = max((run.time_ns for run in runs), default=None)
@@ -162,8 +170,9 @@ def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], again: int, dou
         kill,
         None if last_run_ns is None else max(0.0, (kill.time_ns - last_run_ns) / _MS),
         running=len(_places(starts) - _places(runs)),
-        lately=sum(run.time_ns >= death_ns - LATELY_MS * _MS for run in runs),
-        again=again,
+        lately=sum(run.time_ns >= death_ns - lately_ms * _MS for run in runs),
+        lanes=0,
+        again=0,
         doubt_running=len(doubts & begun),
         doubt_ended=len(doubts & ended),
         doubt_claimed=len(doubts - begun - ended),

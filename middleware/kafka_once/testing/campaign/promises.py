@@ -43,6 +43,7 @@ class Verdict:
     in_doubt: int
     kills: list[KillReport]
     takeovers_s: list[float]
+    lately_ms: float = checker.LATELY_MS
     broken: list[str] = field(default_factory=list)
 
     @property
@@ -56,8 +57,8 @@ class Verdict:
         return self.takeovers_s[math.ceil(share * len(self.takeovers_s)) - 1]
 
 
-def judge(history: History, semantics: Semantics) -> Verdict:
-    """Count everything, and compare it with what the semantics promises."""
+def judge(history: History, semantics: Semantics, lately_ms: float = checker.LATELY_MS) -> Verdict:
+    """Count everything, and compare it with what the semantics promises. `lately_ms`: see `checker.examine_kills`."""
     doubled = checker.find_reruns(history.ledger)
     unreported = checker.find_unreported(history, doubled)
     unexplained = [rerun for rerun in unreported if rerun.is_repeat]
@@ -73,8 +74,9 @@ def judge(history: History, semantics: Semantics) -> Verdict:
         run_again_unreported=len(unreported) - len(unexplained),
         repeats_processed=len(unexplained),
         in_doubt=len(history.reported),
-        kills=checker.examine_kills(history),
+        kills=checker.examine_kills(history, lately_ms),
         takeovers_s=checker.takeover_times_s(history),
+        lately_ms=lately_ms,
     )
     verdict.broken.extend(_broken_everywhere(history, verdict))
     if semantics is not Semantics.AT_MOST_ONCE:
@@ -118,20 +120,31 @@ def _broken_once(history: History, verdict: Verdict, doubled: list[Rerun]) -> li
 
 
 def broken_bounds(verdict: Verdict) -> list[str]:
-    """What effectively once promises of each single kill: how much may run again, and how much may be in doubt."""
-    return [sentence for number, report in enumerate(verdict.kills, 1) for sentence in _broken_by_kill(number, report)]
+    """What effectively once promises of each single kill: how much may run again, and how much may be in doubt.
+
+    - What runs again was running, or its completion was on its way.
+    - What had begun and is in doubt was running, or its completion was on its way.
+    - Nothing else is in doubt but claims on their way: one per lane in all. A claim stands in the store before its
+      handler begins, for as long as the answer is on its way; no store can tell that from a handler that has begun.
+    """
+    return [
+        sentence
+        for number, report in enumerate(verdict.kills, 1)
+        for sentence in _broken_by_kill(verdict, number, report)
+    ]
 
 
-def _broken_by_kill(number: int, report: KillReport) -> list[str]:
+def _broken_by_kill(verdict: Verdict, number: int, report: KillReport) -> list[str]:
     broken = []
     name = f"kill {number} ({report.kill.life})"
-    if report.again > report.running:
-        broken.append(f"{name}: {report.again} ran again, {report.running} were running")
-    if report.in_doubt > report.running + report.lately:
-        broken.append(
-            f"{name}: {report.in_doubt} reported in doubt, {report.running} were running and {report.lately} had "
-            f"ended within the last {checker.LATELY_MS:g} ms"
-        )
+    allowed = report.running + report.lately
+    what = f"{report.running} were running and {report.lately} had ended within the last {verdict.lately_ms:g} ms"
+    if report.again > allowed:
+        broken.append(f"{name}: {report.again} ran again, {what}")
+    if report.doubt_running + report.doubt_ended > allowed:
+        broken.append(f"{name}: {report.doubt_running + report.doubt_ended} that had begun reported in doubt, {what}")
+    if report.in_doubt > report.lanes:
+        broken.append(f"{name}: {report.in_doubt} reported in doubt, its lanes were {report.lanes}")
     return broken
 
 
