@@ -11,7 +11,7 @@ REDIS  ?=
 ARGS   ?=
 
 # Each set variable becomes an option of tests.chaos: SEED=7 gives --seed 7.
-CHAOS_OPTIONS := SEED KILLS PROTOCOL MEMBERSHIP MESSAGES REPEATS PARTITIONS PROCESSES HANDLER_MS LATELY_MS STORE KAFKA
+CHAOS_OPTIONS := SEED KILLS PROTOCOL MEMBERSHIP MESSAGES REPEATS PARTITIONS PROCESSES HANDLER_MS LATELY_MS TAKEOVER_P95_S STORE KAFKA
 lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 chaos_args = $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 

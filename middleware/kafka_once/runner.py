@@ -58,10 +58,16 @@ def boot_clock_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """`mark` goes into the metadata of our commits, so that a later start knows them for ours (see DESIGN.md,
-    Adoption). `answer_s`: how long Kafka may take
-    to answer while nothing else goes on. `report_every_s`: how often the counters are logged and kept in the store; None
-    for never."""
+    """What the runner is told once.
+
+    Attributes:
+        topics, group: what is consumed, and as whom.
+        mark: goes into the metadata of our commits, so that a later start knows them for ours (DESIGN.md, Adoption).
+        drain_s: how long running handlers may take to end at a stop or a revocation.
+        answer_s: how long Kafka may take to answer while nothing else goes on.
+        dead_letter_topic: None if there is none.
+        report_every_s: how often the counters are logged and kept in the store; None for never.
+    """
 
     topics: Sequence[str]
     group: str

@@ -110,9 +110,7 @@ def test_two_members_join_and_leave_under_each_protocol(
     kafka: KafkaServer, redis_server: RedisServer, protocol: str
 ) -> None:
     topic, group, books = make_topic(kafka), f"g-{uuid.uuid4().hex[:8]}", Books()
-    one, two = (
-        app_of(kafka, redis_server.url, group, topic, books, kafka=dict(PROTOCOLS[protocol])) for _ in range(2)
-    )
+    one, two = (app_of(kafka, redis_server.url, group, topic, books, kafka=dict(PROTOCOLS[protocol])) for _ in range(2))
     one.start()
     produce(kafka, topic, [f"k{number}" for number in range(200)])
     books.wait_for(200)

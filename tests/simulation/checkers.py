@@ -28,7 +28,7 @@ class Checker:
         self.protects = terms.semantics is Semantics.EFFECTIVELY_ONCE
         self.at_most_once = terms.semantics is Semantics.AT_MOST_ONCE
 
-    def check(self, holds: bool, sentence: str) -> None:  # noqa: FBT001  (a judgement has no better name)
+    def check(self, holds: bool, sentence: str) -> None:
         self.evaluated += 1
         if not holds:
             self.violations.append(f"{type(self).__name__}: {sentence}")

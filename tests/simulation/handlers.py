@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
-from kafka_once.executors import is_late
 from kafka_once.errors import InDoubt, UndecodablePayload
+from kafka_once.executors import is_late
 from kafka_once.message import TopicPartition
 from tests.simulation.faults import overtake
 from tests.simulation.history import Ended, Started

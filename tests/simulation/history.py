@@ -139,16 +139,4 @@ class AtRest(NamedTuple):
     doubts: frozenset[str]
 
 
-Event = (
-    Produced
-    | Delivered
-    | Started
-    | Ended
-    | DeadLettered
-    | Committed
-    | Granted
-    | Recorded
-    | Over
-    | Left
-    | AtRest
-)
+Event = Produced | Delivered | Started | Ended | DeadLettered | Committed | Granted | Recorded | Over | Left | AtRest

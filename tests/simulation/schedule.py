@@ -94,9 +94,7 @@ class Schedule:
         unsure = world.faulty and world.random.random() < world.plan.odds.publish
         if unsure:
             world.saw("publish unconfirmed")
-        publish.worker.published(
-            publish.delivery, taken=not unsure or world.random.random() < 0.5, known=not unsure
-        )
+        publish.worker.published(publish.delivery, taken=not unsure or world.random.random() < 0.5, known=not unsure)
         return True
 
     def _late(self) -> bool:
@@ -117,7 +115,10 @@ class Schedule:
         choices = [*self._of_processes()]
         if world.group.producing:
             choices.append(world.group.produce)
-        choices += [lambda n=name, t=takers: world.group.give(n, world.random.choice(t)) for name, takers in world.group.orphans()]
+        choices += [
+            lambda n=name, t=takers: world.group.give(n, world.random.choice(t))
+            for name, takers in world.group.orphans()
+        ]
         if choices:
             world.random.choice(choices)()
         return bool(choices)
@@ -156,7 +157,12 @@ class Schedule:
 
     def _settled(self) -> bool:
         world = self._world
-        if world.group.producing or any(world.pending.values()) or world.wire.busy or any(w.state != "alive" for w in world.slots):
+        if (
+            world.group.producing
+            or any(world.pending.values())
+            or world.wire.busy
+            or any(w.state != "alive" for w in world.slots)
+        ):
             return False
         if len(world.processes) > len(world.slots) or not all(worker.idle for worker in world.processes):
             return False

@@ -64,7 +64,10 @@ def settle_when_sent() -> Any:
         delivery.partition.frontier.settle(delivery.offset)
 
     def settle(self: Desk, delivery: Delivery, outcome: Outcome) -> None:
-        if delivery.offset in delivery.partition.frontier._open and delivery.offset not in delivery.partition.frontier._settled:
+        if (
+            delivery.offset in delivery.partition.frontier._open
+            and delivery.offset not in delivery.partition.frontier._settled
+        ):
             delivery.partition.frontier.settle(delivery.offset)
         self.over(delivery, outcome)
 

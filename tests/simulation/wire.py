@@ -23,6 +23,7 @@ __all__ = ["Copy", "Wire", "digest_of", "key_of"]
 
 Answer = Callable[[Engine], None]
 
+
 def digest_of(key: str) -> bytes:
     return key.encode().ljust(16, b".")
 

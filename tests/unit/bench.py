@@ -149,5 +149,3 @@ class Worker:
     def outcomes(self) -> dict[str, int]:
         names = ("completed", "redelivery", "repeat", "dead_lettered", "skipped", "handed_back", "dropped")
         return {name: self.count(name) for name in names if self.count(name)}
-
-

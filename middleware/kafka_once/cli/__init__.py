@@ -6,7 +6,7 @@ wrong into one sentence. `docs/cli.md` shows the commands as people see them.
 
 import typer
 
-from kafka_once.cli import check as check  # noqa: PLC0414  (mypy takes the re-export for private without it)
+from kafka_once.cli import check as check
 from kafka_once.cli import in_doubt, run, stats
 
 __all__ = ["commands", "main"]

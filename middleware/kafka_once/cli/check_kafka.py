@@ -66,7 +66,7 @@ def _pattern(pattern: str, kafka: Onlooker) -> Finding:
 
 
 def _memory(settings: Settings, topics: Sequence[str], kafka: Onlooker, admin: Admin) -> Iterator[Finding]:
-    """Repeats, and redeliveries that the committed offset does not cover, are known for as long as keys are remembered."""
+    """Repeats, and redeliveries behind the committed offset, are known for as long as keys are remembered."""
     for topic in sorted({partition.topic for partition in kafka.partitions(topics)}):
         retention_ms = admin.retention_ms(topic)
         if retention_ms is None or 0 <= retention_ms <= settings.remember_for_ms:
