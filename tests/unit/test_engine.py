@@ -882,3 +882,14 @@ def test_a_dead_letter_for_want_of_a_key_is_not_published_again_when_it_is_redel
 
     assert again.publishing == []
     assert again.outcomes() == {"redelivery": 1}
+
+
+def test_at_most_once_does_not_wait_for_a_commit_behind_one_that_is_ahead_already() -> None:
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
+    worker.commits_answered = False
+    worker.own()
+    worker.tick()
+    worker.engine.on_committed_read(ROW[0], 30, ours=True)
+    worker.deliver("a", start=28)
+
+    assert len(worker.running) == 1

@@ -235,6 +235,7 @@ class Engine:
                 self._desk.leave_unrun(delivery)
             return
         partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
+        self._start_awaiting(partition)  # a zombie may have committed ahead of us: then nothing more is committed here
         self._commits.urge()
 
     def _start_awaiting(self, partition: Partition) -> None:
