@@ -18,7 +18,8 @@ __all__ = ["Commit", "Group", "Told"]
 
 
 class Told(NamedTuple):
-    """What a member is told in its next poll, not before `due_ms`. `what`: "assigned" | "revoked" | "lost" | "fenced"."""
+    """What a member is told in its next poll, not before `due_ms`. `what`: "assigned" | "revoked" | "lost" |
+    "fenced"."""
 
     what: str
     names: list[TopicPartition]

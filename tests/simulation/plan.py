@@ -49,7 +49,8 @@ class Behaviour(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How likely what is. `faults`: per step, `ambush`: an overtake per handler run, `wire`: per store call, `weights`: how eagerly the scheduler picks."""
+    """How likely what is. `faults`: per step, `ambush`: an overtake per handler run, `wire`: per store call,
+    `weights`: how eagerly the scheduler picks."""
 
     fault: float
     faults: dict[str, int]

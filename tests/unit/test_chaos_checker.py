@@ -307,6 +307,17 @@ def test_a_claim_that_was_not_started_counts_for_the_victim_at_work_on_its_parti
     assert reports[1].doubt_claimed == 1
 
 
+def test_a_claim_that_was_not_started_may_be_reported_at_the_repeats_coordinates(story):
+    claimed, repeat = story.send("key", 3), story.send("key", 4)
+    assert claimed.partition == 3
+    story.run(story.send("worked", 4), "b.0")
+    story.run(story.send("worked", 3), "a.0")
+    story.kill("b.0")
+    story.kill("a.0")
+    story.report(repeat)  # b.0's partition, but a.0 died later and has the first copy
+    assert [report.in_doubt for report in checker.examine_kills(story.history)] == [0, 1]
+
+
 def test_a_doubt_belongs_to_a_kill_before_it(story):
     first, second = story.send("first"), story.send("second")
     story.begin(first, "a.0")

@@ -124,7 +124,7 @@ async def async_generator(payment: Payment) -> AsyncIterator[int]:  # noqa: ARG0
 
 
 class GeneratorObject:
-    def __call__(self, payment: Payment) -> Iterator[int]:  # noqa: ARG002
+    def __call__(self, payment: Payment) -> Iterator[int]:
         yield 1
 
 

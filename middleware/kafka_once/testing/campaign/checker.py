@@ -181,8 +181,11 @@ def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], doubts: set[str
 
 def _doubts_by_life(history: History, starts: dict[str, list[Entry]]) -> dict[str, set[str]]:
     """Whose claims were reported in doubt: of the latest life, killed before, that had begun the key; of keys that
-    none had begun (claimed and not started), of the latest one at work on that partition."""
+    none had begun (claimed and not started), of the latest one at work on a partition with a message of that key."""
     keys = {(sent.partition, sent.offset): sent.key for sent in history.sent}
+    partitions: dict[str, set[int]] = defaultdict(set)
+    for sent in history.sent:
+        partitions[sent.key].add(sent.partition)
     begun = {life: {entry.key for entry in entries} for life, entries in starts.items()}
     worked = {life: {entry.partition for entry in entries} for life, entries in starts.items()}
     doubts: dict[str, set[str]] = defaultdict(set)
@@ -191,7 +194,7 @@ def _doubts_by_life(history: History, starts: dict[str, list[Entry]]) -> dict[st
         # The store's clock counts whole milliseconds.
         before = [kill.life for kill in reversed(history.kills) if kill.time_ns < reported.time_ns + _MS]
         whose = [life for life in before if key in begun.get(life, ())]
-        whose += [life for life in before if reported.partition in worked.get(life, ())]
+        whose += [life for life in before if partitions[key] & worked.get(life, set())]
         if whose:
             doubts[whose[0]].add(key)
     return doubts
