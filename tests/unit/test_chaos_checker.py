@@ -311,7 +311,7 @@ def test_a_claim_that_was_not_started_may_be_reported_at_the_repeats_coordinates
     claimed, repeat = story.send("key", 3), story.send("key", 4)
     assert claimed.partition == 3
     story.run(story.send("worked", 4), "b.0")
-    story.run(story.send("worked", 3), "a.0")
+    story.assign("a.0", 3)
     story.kill("b.0")
     story.kill("a.0")
     story.report(repeat)  # b.0's partition, but a.0 died later and has the first copy

@@ -147,16 +147,13 @@ def examine_kills(history: History, lately_ms: float = LATELY_MS) -> list[KillRe
     """One report per kill, in order. A completion may be on its way for `lately_ms`."""
     starts, runs = _by_life(history.starts), _by_life(history.ledger)
     again: Counter[str] = Counter(rerun.earlier.life for rerun in find_reruns(history.ledger))
-    doubts = _doubts_by_life(history, starts)
-    lanes = {life: {entry.partition for entry in entries} for life, entries in starts.items()}
-    for event in history.events:
-        if event.kind == "assigned":
-            lanes.setdefault(event.life, set()).add(event.number)
+    lanes = _lanes_by_life(history)
+    doubts = _doubts_by_life(history, starts, lanes)
     reports = []
     for kill in history.kills:
         life = kill.life
         report = _examine(kill, starts[life], runs[life], doubts[life], lately_ms)
-        reports.append(report._replace(lanes=len(lanes.get(life, ())), again=again[life]))
+        reports.append(report._replace(lanes=len(lanes[life]), again=again[life]))
     return reports
 
 
@@ -179,22 +176,34 @@ def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], doubts: set[str
     )
 
 
-def _doubts_by_life(history: History, starts: dict[str, list[Entry]]) -> dict[str, set[str]]:
+def _lanes_by_life(history: History) -> dict[str, set[int]]:
+    """The partitions that each life had, or worked on."""
+    lanes: dict[str, set[int]] = defaultdict(set)
+    for entry in history.starts:
+        lanes[entry.life].add(entry.partition)
+    for event in history.events:
+        if event.kind == "assigned":
+            lanes[event.life].add(event.number)
+    return lanes
+
+
+def _doubts_by_life(
+    history: History, starts: dict[str, list[Entry]], lanes: dict[str, set[int]]
+) -> dict[str, set[str]]:
     """Whose claims were reported in doubt: of the latest life, killed before, that had begun the key; of keys that
-    none had begun (claimed and not started), of the latest one at work on a partition with a message of that key."""
+    none had begun (claimed and not started), of the latest one that had a partition with a message of that key."""
     keys = {(sent.partition, sent.offset): sent.key for sent in history.sent}
     partitions: dict[str, set[int]] = defaultdict(set)
     for sent in history.sent:
         partitions[sent.key].add(sent.partition)
     begun = {life: {entry.key for entry in entries} for life, entries in starts.items()}
-    worked = {life: {entry.partition for entry in entries} for life, entries in starts.items()}
     doubts: dict[str, set[str]] = defaultdict(set)
     for reported in history.reported:
         key = keys[reported.partition, reported.offset]
         # The store's clock counts whole milliseconds.
         before = [kill.life for kill in reversed(history.kills) if kill.time_ns < reported.time_ns + _MS]
         whose = [life for life in before if key in begun.get(life, ())]
-        whose += [life for life in before if partitions[key] & worked.get(life, set())]
+        whose += [life for life in before if partitions[key] & lanes[life]]
         if whose:
             doubts[whose[0]].add(key)
     return doubts
