@@ -305,6 +305,9 @@ class Runner:
         deadline_s = self._drain_until_s or self._clock_s() + self._settings.drain_s
         while not self._engine.drained(partitions) and self._clock_s() < deadline_s:
             self._turn_without_poll()
+            if self._engine.awaits_commit(partitions):  # the answer to one on its way comes only from a poll
+                self._commit_last()
+                self._engine.on_uncommitted(partitions)
         self._commit_last()
         self._leave(partitions)
 

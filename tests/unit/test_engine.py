@@ -893,3 +893,18 @@ def test_at_most_once_does_not_wait_for_a_commit_behind_one_that_is_ahead_alread
     worker.deliver("a", start=28)
 
     assert len(worker.running) == 1
+
+
+def test_a_revocation_does_not_wait_for_a_commit_that_is_on_its_way() -> None:
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
+    worker.commits_answered = False
+    worker.own().deliver("a", "b")
+    worker.tick()
+    worker.engine.on_revoked([ROW[0]])
+    assert worker.engine.awaits_commit([ROW[0]])
+    assert [mark.offset for mark in worker.engine.commit_last()] == [1]
+
+    worker.engine.on_uncommitted([ROW[0]])
+
+    assert worker.engine.drained([ROW[0]])
+    assert worker.outcomes() == {"skipped": 1, "handed_back": 1}

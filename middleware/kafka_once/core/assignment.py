@@ -91,10 +91,7 @@ class Assignment:
         partition.tenure = Tenure.GONE
         del self._partitions[partition.name]
         self._hand_back_waiting(partition)
-        for _, deliveries in partition.awaiting:
-            for delivery in deliveries:
-                self._desk.leave_unrun(delivery)
-        partition.awaiting.clear()
+        self._leave_unrun(partition)
         self._desk.end_ownerships(partition)
 
     def _hand_back_waiting(self, partition: Partition) -> None:
@@ -107,6 +104,19 @@ class Assignment:
         if pace is None:
             pace = self._paces[topic] = Pace(self._rules.group_ms, self._rules.group_limit)
         return pace
+
+    def leave_unrun(self, names: Sequence[TopicPartition]) -> None:
+        """At most once: what awaits its commit here is settled and never run."""
+        for name in names:
+            partition = self._partitions.get(name)
+            if partition is not None:
+                self._leave_unrun(partition)
+
+    def _leave_unrun(self, partition: Partition) -> None:
+        awaiting, partition.awaiting = partition.awaiting, []
+        for _, deliveries in awaiting:
+            for delivery in deliveries:
+                self._desk.leave_unrun(delivery)
 
     def leave_all(self) -> None:
         """The process drains."""

@@ -78,9 +78,12 @@ class Engine:
         talk = self._desk.talk
         return not unfinished and (talk is None or talk.silent or not talk.pending())
 
-    def awaits_commit(self) -> bool:
-        """Whether a handler waits for the answer to a commit (at most once)."""
-        return self._desk.at_most_once and any(partition.awaiting for partition in self._partitions.values())
+    def awaits_commit(self, names: Sequence[TopicPartition] | None = None) -> bool:
+        """Whether a handler of these partitions (of any, if None) waits for the answer to a commit (at most once)."""
+        if not self._desk.at_most_once:
+            return False
+        chosen = self._partitions.values() if names is None else [self._partitions.get(name) for name in names]
+        return any(partition is not None and partition.awaiting for partition in chosen)
 
     def next_due_ms(self) -> int | None:
         """The next moment at which time alone makes something due."""
@@ -129,6 +132,10 @@ class Engine:
     def on_lost(self, names: Sequence[TopicPartition]) -> None:
         """No intake, no commit. Running handlers end and their completions are sent."""
         self._partitions.on_lost(names)
+
+    def on_uncommitted(self, names: Sequence[TopicPartition]) -> None:
+        """At most once: a revocation does not wait for a commit that Kafka did not take. What awaits it never runs."""
+        self._partitions.leave_unrun(names)
 
     def on_gone(self, names: Sequence[TopicPartition]) -> None:
         """The revocation is over, drained or not."""
