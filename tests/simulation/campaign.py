@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from kafka_once.core.semantics import Semantics
 from tests.simulation.checkers import CHECKERS, judge
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.schedule import Schedule
@@ -68,10 +69,10 @@ def campaign(seeds: Iterable[int], build: Build | None = None, say: Callable[[st
     return result
 
 
-def first_caught(seeds: Iterable[int], build: Build) -> Played | None:
-    """The first seed that finds something wrong with this build."""
+def first_caught(seeds: Iterable[int], semantics: tuple[Semantics, bool] | None = None) -> Played | None:
+    """The first seed that finds something wrong."""
     for seed in seeds:
-        played = play(plan_of(seed), build)
+        played = play(plan_of(seed, semantics))
         if played.violations:
             return played
     return None

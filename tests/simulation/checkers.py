@@ -266,7 +266,7 @@ class OnlyTheGuilty(Checker):
         super().__init__(terms)
         self._innocent: set[str] = set()
         self._keys: dict[int, str] = {}
-        self._alone: dict[str, str] = {}  # worker → the key that it has alone
+        self._alone: dict[str, set[str]] = defaultdict(set)  # worker → the keys that it has claimed as alone
         self._vanished: Counter[str] = Counter()
 
     def on_produced(self, event: h.Produced) -> None:
@@ -275,16 +275,13 @@ class OnlyTheGuilty(Checker):
 
     def on_granted(self, event: h.Granted) -> None:
         if event.alone:
-            self._alone[event.worker] = event.key
+            self._alone[event.worker].add(event.key)
 
     def on_recorded(self, event: h.Recorded) -> None:
-        if self._alone.get(event.worker) == event.key:
-            del self._alone[event.worker]
+        self._alone[event.worker].discard(event.key)
 
     def on_over(self, event: h.Over) -> None:
-        key = self._alone.pop(event.worker, None)
-        if key is not None:
-            self._vanished[key] += 1
+        self._vanished.update(self._alone.pop(event.worker, ()))
 
     def on_started(self, event: h.Started) -> None:
         self._keys[event.run] = event.key

@@ -92,11 +92,14 @@ def _overtake(world: World) -> bool:
 
 
 def overtake(world: World, worker: Worker) -> None:
-    """A process stands still, past its lease, while its handlers run; others get its partitions; it wakes up late."""
+    """A process stands still, past its lease, while its handlers run, and wakes up late. Others get its partitions, or
+    only its keys, where they have them too."""
     world.saw("overtaken")
     lease_ms = world.plan.rules.lease_ms
     world.random.choice((_stall_one, _cut_off_one, world.pause))(worker, lease_ms * world.random.randint(1, 4))
-    told_ms = world.now_ms + world.random.choice((0, 50, lease_ms * 3))
+    if world.random.random() < 0.3:
+        return
+    told_ms = world.now_ms + lease_ms * world.random.choice((0, 0, 3, 8))
     for name in [name for name, owner in world.group.owners.items() if owner is worker]:
         world.group.take_away(name, told_ms)
 

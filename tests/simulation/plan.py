@@ -14,12 +14,12 @@ __all__ = ["ALWAYS", "PICKED", "Behaviour", "Odds", "Plan", "Planned", "plan_of"
 
 ALWAYS = 1_000_000  # more often than anything is tried
 
-_SEMANTICS = [
-    (Semantics.EFFECTIVELY_ONCE, True, 62),
-    (Semantics.AT_MOST_ONCE, True, 18),
-    (Semantics.AT_MOST_ONCE, False, 8),
-    (Semantics.AT_LEAST_ONCE, False, 12),
-]
+_SEMANTICS = {
+    (Semantics.EFFECTIVELY_ONCE, True): 62,
+    (Semantics.AT_MOST_ONCE, True): 18,
+    (Semantics.AT_MOST_ONCE, False): 8,
+    (Semantics.AT_LEAST_ONCE, False): 12,
+}
 _FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
 PICKED = ("turn", "store", "run", "commit", "publish", "group", "late")
 _WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
@@ -56,6 +56,7 @@ class Odds:
     faults: dict[str, int]
     wire: dict[str, float]
     ambush: float
+    late_releases: float
     cut: float
     commit: float
     publish: float
@@ -86,10 +87,11 @@ class Plan:
         return Terms(rules.semantics, rules.store, rules.exclusive, rules.attempts, rules.dead_letter_doubts)
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int, semantics: tuple[Semantics, bool] | None = None) -> Plan:
+    """`semantics`, with or without a store, if it is not left to the seed."""
     rng = Random(seed)
     partitions = rng.randint(1, 4)
-    rules = _rules(rng)
+    rules = _rules(rng, semantics)
     messages = _messages(rng, partitions, rules)
     return Plan(
         seed=seed,
@@ -106,8 +108,8 @@ def plan_of(seed: int) -> Plan:
     )
 
 
-def _rules(rng: Random) -> Rules:
-    semantics, store = rng.choices([s[:2] for s in _SEMANTICS], [s[2] for s in _SEMANTICS])[0]
+def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:
+    semantics, store = rng.choices(list(_SEMANTICS), list(_SEMANTICS.values()))[0] if wanted is None else wanted
     letters = rng.random() < 0.6
     return Rules(
         semantics=semantics,
@@ -183,6 +185,7 @@ def _odds(rng: Random) -> Odds:
         faults={kind: rng.choice((0, 1, 1, 5)) for kind in _FAULTS},
         wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
         ambush=rng.choice((0.0, 0.1, 0.3)),
+        late_releases=rng.choice((0.0, 0.5)),
         cut=rng.choice((0.0, 0.0, 0.01, 0.05)),
         commit=rng.choice((0.0, 0.1, 0.3)),
         publish=rng.choice((0.0, 0.3)),

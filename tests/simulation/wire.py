@@ -76,12 +76,20 @@ class Wire:
         return bool(self._away or self.goodbyes)
 
     def send(self, worker: Worker, call: StoreCall) -> None:
-        fate = self._fate(worker)
-        self._world.saw(f"store call: {fate}", f"{worker.name} {call}")
-        self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
+        world = self._world
         said = isinstance(call, Exchange) and (call.claims or call.completes)
-        if said and self._world.faulty and self._world.random.random() < self._world.plan.odds.ambush / 3:
-            overtake(self._world, worker)
+        if said and world.faulty and world.random.random() < world.plan.odds.ambush / 3:
+            overtake(world, worker)
+        fate = self._fate(worker)
+        world.saw(f"store call: {fate}", f"{worker.name} {call}")
+        self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
+        if isinstance(call, Exchange) and call.releases and world.faulty:
+            self._keep_a_copy(worker, call)
+
+    def _keep_a_copy(self, worker: Worker, call: Exchange) -> None:
+        """Late copies that give something back are the ones that could do harm: have more of them."""
+        if self._world.random.random() < self._world.plan.odds.late_releases:
+            self._world.pending["late"].append(Copy(worker, call, worker.session))
 
     def _fate(self, worker: Worker) -> str:
         world = self._world

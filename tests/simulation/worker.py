@@ -235,7 +235,7 @@ class Worker:
         message = Message(name.topic, name.partition, planned.offset, leader_epoch=0)
         self.tenures[message] = tenure
         self.world.note(Delivered(self.name, name.partition, planned.offset))
-        digest = digest_of(planned.key) if planned.kind == "plain" and self.engine.rules.store else None
+        digest = digest_of(planned.key) if planned.kind != "unprotected" and self.engine.rules.store else None
         defect = Defect("no idempotency key", MissingKey("none"), fatal=False) if planned.kind == "defect" else None
         self.engine.on_delivered(message, name, digest, defect)
 

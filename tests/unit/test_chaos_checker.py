@@ -314,8 +314,18 @@ def test_a_claim_that_was_not_started_may_be_reported_at_the_repeats_coordinates
     story.assign("a.0", 3)
     story.kill("b.0")
     story.kill("a.0")
-    story.report(repeat)  # b.0's partition, but a.0 died later and has the first copy
+    for offset in range(2, 9):
+        story.run(story.send(f"next-{offset}", 4), "b.1")
+    story.report(repeat)  # in b's partition, but b was past it long ago, while the first copy was the next one of a.0
     assert [report.in_doubt for report in checker.examine_kills(story.history)] == [0, 1]
+
+
+def test_a_doubt_that_no_kill_explains_breaks_it(story):
+    sent = story.send("key")
+    story.run(sent)
+    story.report(sent)
+    story.commit_all()
+    assert story.broken() == ["1 reported in doubt though no killed process can have held their claims"]
 
 
 def test_a_doubt_belongs_to_a_kill_before_it(story):

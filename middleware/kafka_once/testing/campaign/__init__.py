@@ -8,6 +8,7 @@ them is judged from the outside.
     campaign.py   the course of events, from the first payment to the clean end
     history.py    everything that is known of a campaign afterwards, and the file it is kept in
     checker.py    what it means: lost, stuck, doubled, in doubt (pure functions)
+    attribution.py  which kill left a claim in doubt
     promises.py   which of that each semantics allows
 
 `make chaos` and `make demo` are two campaigns. The verdict never reads the library's state: lost, stuck and doubled

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
+from kafka_once.testing.campaign.attribution import doubts_by_life, lanes_by_life
 from kafka_once.testing.campaign.history import Entry, History, Kill, Sent
 
 __all__ = [
@@ -147,8 +148,7 @@ def examine_kills(history: History, lately_ms: float = LATELY_MS) -> list[KillRe
     """One report per kill, in order. A completion may be on its way for `lately_ms`."""
     starts, runs = _by_life(history.starts), _by_life(history.ledger)
     again: Counter[str] = Counter(rerun.earlier.life for rerun in find_reruns(history.ledger))
-    lanes = _lanes_by_life(history)
-    doubts = _doubts_by_life(history, starts, lanes)
+    lanes, doubts = lanes_by_life(history), doubts_by_life(history)
     reports = []
     for kill in history.kills:
         life = kill.life
@@ -174,39 +174,6 @@ def _examine(kill: Kill, starts: list[Entry], runs: list[Entry], doubts: set[str
         doubt_ended=len(doubts & ended),
         doubt_claimed=len(doubts - begun - ended),
     )
-
-
-def _lanes_by_life(history: History) -> dict[str, set[int]]:
-    """The partitions that each life had, or worked on."""
-    lanes: dict[str, set[int]] = defaultdict(set)
-    for entry in history.starts:
-        lanes[entry.life].add(entry.partition)
-    for event in history.events:
-        if event.kind == "assigned":
-            lanes[event.life].add(event.number)
-    return lanes
-
-
-def _doubts_by_life(
-    history: History, starts: dict[str, list[Entry]], lanes: dict[str, set[int]]
-) -> dict[str, set[str]]:
-    """Whose claims were reported in doubt: of the latest life, killed before, that had begun the key; of keys that
-    none had begun (claimed and not started), of the latest one that had a partition with a message of that key."""
-    keys = {(sent.partition, sent.offset): sent.key for sent in history.sent}
-    partitions: dict[str, set[int]] = defaultdict(set)
-    for sent in history.sent:
-        partitions[sent.key].add(sent.partition)
-    begun = {life: {entry.key for entry in entries} for life, entries in starts.items()}
-    doubts: dict[str, set[str]] = defaultdict(set)
-    for reported in history.reported:
-        key = keys[reported.partition, reported.offset]
-        # The store's clock counts whole milliseconds.
-        before = [kill.life for kill in reversed(history.kills) if kill.time_ns < reported.time_ns + _MS]
-        whose = [life for life in before if key in begun.get(life, ())]
-        whose += [life for life in before if partitions[key] & lanes[life]]
-        if whose:
-            doubts[whose[0]].add(key)
-    return doubts
 
 
 def _by_life(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

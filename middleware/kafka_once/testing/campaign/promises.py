@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from kafka_once.core.semantics import Semantics
 from kafka_once.testing.campaign import checker
+from kafka_once.testing.campaign.attribution import NOBODY, doubts_by_life
 from kafka_once.testing.campaign.checker import KillReport, Rerun
 from kafka_once.testing.campaign.history import History
 
@@ -114,6 +115,8 @@ def _broken_once(history: History, verdict: Verdict, doubled: list[Rerun]) -> li
         "begun again by a handler that was not told so (message.in_doubt)",
         sum(not rerun.later.in_doubt for rerun in begun_again),
     )
+    unheld = doubts_by_life(history)[NOBODY]
+    _must_be_none(broken, "reported in doubt though no killed process can have held their claims", len(unheld))
     killed = {kill.life for kill in history.kills}
     _must_be_none(broken, "doubled though nobody was killed", sum(r.earlier.life not in killed for r in doubled))
     return broken
