@@ -39,7 +39,7 @@ __all__ = ["Runner", "RunnerSettings"]
 log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
-_POLL_FEW = 50  # while a slow handler runs: what takes longer to take in would hold up its completion
+_POLL_FEW = 50  # with a slow handler: what takes longer to take in would hold up its completion
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
 _COMMIT_S = 0.001  # a poll while a handler waits for the answer to a commit
@@ -175,8 +175,7 @@ class Runner:
             return self._poll(_POLL_FEW, _COMMIT_S)
         if busy and now_s < self._poll_due_s:
             return []
-        slow = any(len(group.deliveries) == 1 for group in self._running)
-        hungry = self._engine.hungry(slow=slow)
+        slow, hungry = self._engine.slow, self._engine.hungry()
         most = 1
         if hungry:  # of fast ones half a buffer at once: together with half a buffer that waits they fit into one
             most = _POLL_FEW if slow else min(_POLL_MESSAGES, self._engine.rules.buffer // 2 or 1)

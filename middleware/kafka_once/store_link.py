@@ -62,7 +62,7 @@ class PipeLink:
     """Writes calls to the store's connection and reads the answers on the runner's own thread: no hand-over to another
     thread, and a completion is on the wire the moment that the engine knows of it."""
 
-    depth = 4  # bounds what is unread when the process is killed: what was written then still arrives
+    depth = 16  # bounds what is unread when the process is killed: what was written then still arrives
 
     def __init__(self, store: PipelinedStore) -> None:
         self._store = store

@@ -127,7 +127,7 @@ def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:
         dead_letter_doubts=letters and rng.random() < 0.3,
         lease_ms=rng.choice((300, 300, 1_000)),
         store_depth=rng.choice((1, 4)),
-        commit_every_ms=rng.choice((20, 50, 200)),
+        commit_every_ms=rng.choice((20, 200, 500)),
     )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publish", "Worker"]
 
-_TURN_AT_LEAST_EVERY_MS = 50  # what the runner waits at most, more or less
+_TURN_AT_LEAST_EVERY_MS = 100  # what the runner waits at most, more or less
 
 
 @dataclass(slots=True)
@@ -256,9 +256,7 @@ class Worker:
             steps.append(lambda: self._paused.update(effects.pause))
         if effects.resume:
             steps.append(lambda: self._paused.difference_update(effects.resume))
-        if steps:
-            self._stirred = True
-            self._go_on()
+        self._go_on()
 
     def _go_on(self) -> None:
         """The process may be stopped, or killed, before any of its effects."""

@@ -38,16 +38,20 @@ class Assignment:
     def unfinished(self, names: Sequence[TopicPartition]) -> int:
         return sum(partition.unfinished for name in names if (partition := self._partitions.get(name)) is not None)
 
-    def hungry(self, *, slow: bool) -> bool:
+    @property
+    def slow(self) -> bool:
+        return any(pace.group_size == 1 for pace in self._paces.values())
+
+    def hungry(self) -> bool:
         """Whether more messages are wanted.
 
         Fast handlers take less than half a buffer at a time, so that none is ever paused: a pause throws away what the
-        client has fetched ahead, and fetching it again takes longer than they need for it. With `slow` handlers a
+        client has fetched ahead, and fetching it again takes longer than they need for it. With slow handlers a
         partition that has nothing to do counts more: the client gives one partition's messages before another's, so
         the full ones are filled up and paused until the others have their turn.
         """
         unpaused = [partition.unfinished for partition in self._partitions.values() if not partition.paused]
-        return sum(unpaused) * 2 < self._rules.buffer or (slow and 0 in unpaused)
+        return sum(unpaused) * 2 < self._rules.buffer or (self.slow and 0 in unpaused)
 
     # ------------------------------------------------------------------------------------------------ Kafka's side
 

@@ -64,9 +64,14 @@ class Engine:
         """Deliveries without an outcome, those of lost partitions included."""
         return self._desk.unfinished
 
-    def hungry(self, *, slow: bool) -> bool:
+    def hungry(self) -> bool:
         """Whether more messages are wanted; see `Assignment.hungry`."""
-        return self._partitions.hungry(slow=slow)
+        return self._partitions.hungry()
+
+    @property
+    def slow(self) -> bool:
+        """Whether a handler is so slow, or so new to us, that its messages start one by one."""
+        return self._partitions.slow
 
     @property
     def store_is_silent(self) -> bool:
