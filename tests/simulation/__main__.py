@@ -1,29 +1,45 @@
-"""`python -m tests.simulation --seeds 1-2000`: the last line is a summary in JSON. `--seed N --trace` replays one."""
+"""`python -m tests.simulation --seeds 1-2000`: many schedules; a run of 500 or more fails if it was vacuous.
+
+`--seed N --trace` replays one and prints everything that happens, `--bank` runs the wrong variants, each of which has
+to be caught. The last line of each is a summary in JSON.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 
 from tests.simulation.campaign import Campaign, campaign, play
 from tests.simulation.plan import plan_of
+from tests.simulation.variants import VARIANTS
 
 _NON_VACUOUS_FROM = 500
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="1-2000", help="first-last")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
+    parser.add_argument("--bank", action="store_true", help="the wrong variants instead")
     arguments = parser.parse_args()
+    if arguments.bank:
+        return _bank()
     if arguments.seed is not None:
         return _one(arguments.seed, trace=arguments.trace)
     first, last = (int(part) for part in arguments.seeds.split("-"))
-    result = campaign(range(first, last + 1))
-    print(json.dumps(_summary(result)))
-    return 1 if result.failed else 0
+    return _many(range(first, last + 1))
+
+
+def _many(seeds: range) -> int:
+    result = campaign(seeds)
+    missing = result.missing() if len(seeds) >= _NON_VACUOUS_FROM else []
+    if missing:
+        print("it never happened, so nothing was shown about it:", ", ".join(missing))
+    print(json.dumps(_summary(result, missing)))
+    return 1 if result.failed or missing else 0
 
 
 def _one(seed: int, *, trace: bool) -> int:
@@ -37,13 +53,32 @@ def _one(seed: int, *, trace: bool) -> int:
     return 1 if played.violations else 0
 
 
-def _summary(result: Campaign) -> dict[str, object]:
+def _bank() -> int:
+    began_s, escaped = time.perf_counter(), []
+    for variant in VARIANTS:
+        played = variant.caught()
+        if played is None:
+            escaped.append(variant.name)
+        found = f"escaped {variant.within} seeds" if played is None else f"seed {played.seed}: {played.violations[0]}"
+        print(f"{variant.name:38s} {' '.join(found.split())[:160]}")
+    caught = len(VARIANTS) - len(escaped)
+    seconds = round(time.perf_counter() - began_s, 1)
+    print(json.dumps({"variants": len(VARIANTS), "caught": caught, "escaped": escaped, "seconds": seconds}))
+    return 1 if escaped else 0
+
+
+def _summary(result: Campaign, missing: list[str]) -> dict[str, object]:
+    seconds = max(result.seconds, 0.001)
     return {
         "schedules": result.schedules,
         "steps": result.steps,
-        "seconds": round(result.seconds, 1),
-        "evaluated": dict(result.evaluated),
-        "seen": dict(sorted(result.seen.items())),
+        "seconds": round(seconds, 1),
+        "schedules_per_second": round(result.schedules / seconds),
+        "steps_per_second": round(result.steps / seconds),
+        "checks": dict(result.evaluated),
+        "faults": {kind[7:]: count for kind, count in sorted(result.seen.items()) if kind.startswith("fault: ")},
+        "seen": {kind: count for kind, count in sorted(result.seen.items()) if not kind.startswith("fault: ")},
+        "missing": missing,
         "failed": len(result.failed),
     }
 

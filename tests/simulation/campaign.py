@@ -9,12 +9,61 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kafka_once.core.semantics import Semantics
-from tests.simulation.checkers import CHECKERS, judge
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.faults import FAULTS
+from tests.simulation.plan import FATES, Plan, plan_of
 from tests.simulation.schedule import Schedule
+from tests.simulation.verdict import CHECKERS, judge
 from tests.simulation.world import Build, World
 
-__all__ = ["Campaign", "Played", "campaign", "first_caught", "play"]
+__all__ = ["EXPECTED", "Campaign", "Played", "campaign", "first_caught", "play"]
+
+# What has to happen in every long campaign; a world in which it never does proves nothing about it.
+EXPECTED = (
+    *(f"fault: {kind}" for kind in FAULTS),
+    *(f"store call: {fate}" for fate in FATES),
+    "claim busy",
+    "claim duplicate",
+    "claim gone",
+    "claim reclaimed",
+    "claim skipped",
+    "claim stale",
+    "claim superseded",
+    "claim acquired alone",
+    "commit lost",
+    "commit rewinds",
+    "commit unanswered",
+    "completion doubled",
+    "completion fenced",
+    "ended, drained",
+    "ended, not drained",
+    "fenced told",
+    "gap",
+    "handler killed its process",
+    "handler raised InDoubt",
+    "handler raised NeverCompleted",
+    "handler raised SystemExit",
+    "handler raised UndecodablePayload",
+    "handler raised ValueError",
+    "killed between two effects",
+    "late copy executed",
+    "lost told",
+    "not begun: lease not trusted",
+    "overtaken",
+    "paused between two effects",
+    "publish unconfirmed",
+    "release fenced",
+    "replaced while alive",
+    "restarted",
+    "restarted, static",
+    "revoked, drained",
+    "revoked, not drained",
+    "session closed",
+    "session lapsed",
+    "session over",
+    "session replaced",
+    "zombie commit accepted",
+    "zombie commit refused",
+)
 
 
 @dataclass(slots=True)
@@ -38,6 +87,11 @@ class Campaign:
     failed: dict[int, list[str]] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
     evaluated: Counter[str] = field(default_factory=Counter)
+
+    def missing(self) -> list[str]:
+        """What never happened, and the checkers that never looked at anything."""
+        never = [kind for kind in EXPECTED if not self.seen[kind]]
+        return never + [checker.__name__ for checker in CHECKERS if not self.evaluated[checker.__name__]]
 
 
 def play(plan: Plan, build: Build | None = None, trace: Callable[[str], None] | None = None) -> Played:
@@ -64,7 +118,8 @@ def campaign(seeds: Iterable[int], build: Build | None = None, say: Callable[[st
         result.evaluated += played.evaluated
         if played.violations:
             result.failed[seed] = played.violations
-            say(f"seed {seed}: {played.violations[0]} · replay: python -m tests.simulation --seed {seed} --trace")
+            violation = " | ".join(played.violations[0].splitlines())
+            say(f"seed {seed}: {violation} · replay: python -m tests.simulation --seed {seed} --trace")
     result.seconds = time.perf_counter() - began_s
     return result
 

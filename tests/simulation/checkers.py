@@ -1,4 +1,6 @@
-"""One checker per property. Each keeps its own books of a history and never looks at the engine.
+"""One checker per property of messages, offsets and processes; those of keys are in key_checkers.py.
+
+Each keeps its own books of a history and never looks at the engine.
 
 A checker has a method per kind of event that it wants (`on_started` for `Started`, ...). It counts in `evaluated` how
 often its property was really looked at, and collects sentences in `violations`.
@@ -7,15 +9,22 @@ often its property was really looked at, and collects sentences in `violations`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from kafka_once.core.events import Outcome
 from kafka_once.core.semantics import Semantics
 from tests.simulation import history as h
-from tests.simulation.history import Event, Terms
+from tests.simulation.history import Terms
 
-__all__ = ["CHECKERS", "Checker", "Verdict", "judge"]
+__all__ = [
+    "Checker",
+    "ComesToRest",
+    "CommitThenRun",
+    "CommitsFollow",
+    "InOrder",
+    "NothingLost",
+    "OutcomesAddUp",
+    "ReturnedIsEnough",
+]
 
 Identity = str | tuple[int, int]
 
@@ -97,127 +106,6 @@ class CommitsFollow(_Settling):
         return known and (self.at_most_once or identity in self.settled)
 
 
-class _Run:
-    """One handler run of a protected key."""
-
-    __slots__ = ("completed", "ended", "event", "granted", "unexplained")
-
-    def __init__(self, event: h.Started, granted: int) -> None:
-        self.event = event
-        self.granted = granted
-        self.ended = False
-        self.completed = False
-        self.unexplained: list[_Run] = []
-
-
-class _Runs(Checker):
-    """Books of handler runs per key, and of the moments from which others may take what a process had claimed."""
-
-    def __init__(self, terms: Terms) -> None:
-        super().__init__(terms)
-        self._now = 0
-        self._granted: dict[tuple[str, str], int] = {}
-        self._over: dict[str, int] = {}
-        self._unprotected: set[str] = set()
-        self.by_number: dict[int, _Run] = {}
-        self.by_key: dict[str, list[_Run]] = defaultdict(list)
-
-    def on_produced(self, event: h.Produced) -> None:
-        if event.kind != "plain":
-            self._unprotected.add(event.key)
-
-    def on_granted(self, event: h.Granted) -> None:
-        self._now += 1
-        self._granted[event.worker, event.key] = self._now
-
-    def on_over(self, event: h.Over) -> None:
-        self._now += 1
-        self._over[event.worker] = self._now
-
-    def on_started(self, event: h.Started) -> None:
-        if not self.terms.store or event.key in self._unprotected:
-            return
-        run = _Run(event, self._granted.get((event.worker, event.key), 0))
-        self.began(run)
-        self.by_number[event.run] = run
-        self.by_key[event.key].append(run)
-
-    def on_ended(self, event: h.Ended) -> None:
-        run = self.by_number.get(event.run)
-        if run is not None:
-            run.ended = True
-            run.completed = event.how == "returned"
-            self.finished(run)
-
-    def taken_from(self, run: _Run) -> bool:
-        """Whether the process of this run lost its hold on the key after it was granted."""
-        return self._over.get(run.event.worker, 0) > run.granted
-
-    def began(self, run: _Run) -> None:
-        """For subclasses: a run begins; it is not in the books yet."""
-
-    def finished(self, run: _Run) -> None:
-        """For subclasses."""
-
-
-class OneAtATime(_Runs):
-    """Two handlers run for a key only if the process of one had lost its hold on it."""
-
-    def began(self, run: _Run) -> None:
-        self.evaluated += 1
-        for earlier in self.by_key[run.event.key]:
-            if not earlier.ended:
-                same = earlier.event.worker == run.event.worker
-                excused = self.taken_from(earlier) or self.taken_from(run)
-                self.check(excused and not same, f"{run.event} beside {earlier.event}")
-
-
-class DoneIsDone(_Runs):
-    """A key that was processed is processed again only in a named window, and the later run is told that it is in
-    doubt. At most once with a store: nothing ever runs twice."""
-
-    def began(self, run: _Run) -> None:
-        earlier = self.by_key[run.event.key]
-        if self.at_most_once:
-            self.check(not earlier, f"{run.event} is the second run")
-            return
-        run.unexplained = [e for e in earlier if e.completed and not (self.taken_from(e) or self.taken_from(run))]
-
-    def finished(self, run: _Run) -> None:
-        if not run.completed or self.at_most_once:
-            return
-        self.check(not run.unexplained, f"{run.event} completes again, and no window explains it")
-        clear = [r for r in self.by_key[run.event.key] if r.completed and not r.event.in_doubt]
-        self.check(len(clear) <= 1, f"{run.event} completes again, and was not told in doubt")
-
-
-class NothingStartsLate(_Runs):
-    """No handler starts under a claim whose lease has run out meanwhile: the process knows by its own clock."""
-
-    def __init__(self, terms: Terms) -> None:
-        super().__init__(terms)
-        self._lapsed: dict[str, int] = {}
-
-    def on_over(self, event: h.Over) -> None:
-        super().on_over(event)
-        if event.why == "lapsed":
-            self._lapsed[event.worker] = self._now
-
-    def began(self, run: _Run) -> None:
-        if self.protects:
-            self.check(self._lapsed.get(run.event.worker, 0) <= run.granted, f"{run.event}: its lease has run out")
-
-
-class DoubtIsListed(_Runs):
-    """The store's in-doubt list holds each key that was processed twice, and each that was told in doubt."""
-
-    def on_atrest(self, event: h.AtRest) -> None:
-        for key, runs in self.by_key.items():
-            doubled = sum(run.completed for run in runs) > 1
-            if doubled or any(run.event.in_doubt for run in runs):
-                self.check(key in event.doubts, f"{key} is not listed")
-
-
 class InOrder(Checker):
     """Exclusive lanes: within one assignment of a partition handlers run one after another, in order, and past a
     message only when its handler has returned."""
@@ -256,44 +144,6 @@ class ReturnedIsEnough(Checker):
     def on_ended(self, event: h.Ended) -> None:
         if event.how == "returned":
             self._returned.add(self._runs[event.run])
-
-
-class OnlyTheGuilty(Checker):
-    """A key is dead-lettered only if its own handler raised, or if its process vanished often enough while it ran
-    alone: never for what its neighbours did."""
-
-    def __init__(self, terms: Terms) -> None:
-        super().__init__(terms)
-        self._innocent: set[str] = set()
-        self._keys: dict[int, str] = {}
-        self._alone: dict[str, set[str]] = defaultdict(set)  # worker → the keys that it has claimed as alone
-        self._vanished: Counter[str] = Counter()
-
-    def on_produced(self, event: h.Produced) -> None:
-        if event.kind == "plain":
-            self._innocent.add(event.key)
-
-    def on_granted(self, event: h.Granted) -> None:
-        if event.alone:
-            self._alone[event.worker].add(event.key)
-
-    def on_recorded(self, event: h.Recorded) -> None:
-        self._alone[event.worker].discard(event.key)
-
-    def on_over(self, event: h.Over) -> None:
-        self._vanished.update(self._alone.pop(event.worker, ()))
-
-    def on_started(self, event: h.Started) -> None:
-        self._keys[event.run] = event.key
-
-    def on_ended(self, event: h.Ended) -> None:
-        if event.how == "raised":
-            self._innocent.discard(self._keys[event.run])
-
-    def on_deadlettered(self, event: h.DeadLettered) -> None:
-        if event.key in self._innocent and self.protects and not self.terms.doubts_are_letters:
-            vanished = self._vanished[event.key]
-            self.check(vanished >= self.terms.attempts, f"{event} never raised, and vanished {vanished} times alone")
 
 
 class CommitThenRun(Checker):
@@ -350,41 +200,3 @@ class ComesToRest(Checker):
         self.check(not event.lag, f"lag {event.lag}")
         self.check(not event.unfinished, f"{event.unfinished} deliveries unfinished")
         self.check(not event.claims, f"{event.claims} claims left")
-
-
-CHECKERS: tuple[type[Checker], ...] = (
-    NothingLost,
-    CommitsFollow,
-    OneAtATime,
-    DoneIsDone,
-    NothingStartsLate,
-    DoubtIsListed,
-    InOrder,
-    ReturnedIsEnough,
-    OnlyTheGuilty,
-    CommitThenRun,
-    OutcomesAddUp,
-    ComesToRest,
-)
-
-
-class Verdict:
-    """What the checkers say about one history."""
-
-    def __init__(self, checkers: Iterable[Checker]) -> None:
-        checkers = list(checkers)
-        self.violations = [violation for checker in checkers for violation in checker.violations]
-        self.evaluated = Counter({type(checker).__name__: checker.evaluated for checker in checkers})
-
-
-def judge(terms: Terms, events: Iterable[Event], checkers: Iterable[type[Checker]] = CHECKERS) -> Verdict:
-    judges = [checker(terms) for checker in checkers]
-    wanting: dict[type, list[Callable[[Any], None]]] = {}
-    for event in events:
-        kind = type(event)
-        if kind not in wanting:
-            name = f"on_{kind.__name__.lower()}"
-            wanting[kind] = [getattr(judge, name) for judge in judges if hasattr(judge, name)]
-        for on_event in wanting[kind]:
-            on_event(event)
-    return Verdict(judges)

@@ -86,6 +86,9 @@ class Group:
         worker.bound.add(name)
         worker.told.append(Told("assigned", [name]))
 
+    def give_one(self, name: TopicPartition, takers: list[Worker]) -> None:
+        self.give(name, self._world.random.choice(takers))
+
     def ask_back(self, name: TopicPartition) -> None:
         """A clean move: the owner drains first."""
         owner = self.owners[name]

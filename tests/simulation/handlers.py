@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
-from kafka_once.errors import InDoubt, UndecodablePayload
+from kafka_once.errors import InDoubt, NeverCompleted, UndecodablePayload
 from kafka_once.executors import is_late
 from kafka_once.message import TopicPartition
 from tests.simulation.faults import overtake
@@ -146,6 +146,8 @@ class Runs:
 def _error(behaviour: Behaviour, number: int) -> BaseException | None:
     if number == behaviour.doubts:
         return InDoubt("did it happen?")
+    if number == behaviour.abandons:
+        return NeverCompleted("nobody will say")
     if number == behaviour.exits:
         return SystemExit(1)
     if number <= behaviour.raises:

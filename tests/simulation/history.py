@@ -136,7 +136,7 @@ class AtRest(NamedTuple):
     lag: dict[int, int]
     unfinished: int
     claims: int
-    doubts: frozenset[str]
+    doubts: tuple[str, ...]
 
 
 Event = Produced | Delivered | Started | Ended | DeadLettered | Committed | Granted | Recorded | Over | Left | AtRest

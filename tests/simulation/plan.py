@@ -10,7 +10,7 @@ from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
 from tests.simulation.history import Terms
 
-__all__ = ["ALWAYS", "PICKED", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
+__all__ = ["ALWAYS", "FATES", "PICKED", "Behaviour", "Odds", "Plan", "Planned", "plan_of"]
 
 ALWAYS = 1_000_000  # more often than anything is tried
 
@@ -22,7 +22,7 @@ _SEMANTICS = {
 }
 _FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
 PICKED = ("turn", "store", "run", "commit", "publish", "group", "late")
-_WIRE = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
+FATES = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
 
 class Planned(NamedTuple):
@@ -37,12 +37,13 @@ class Planned(NamedTuple):
 class Behaviour(NamedTuple):
     """What a handler does with a key: its first `kills` runs end the process, the next `raises` raise, then it returns.
 
-    `doubts` and `exits` number the run that raises `InDoubt` and `SystemExit`, 0 for none.
+    `doubts`, `abandons`, `exits`: number of the run that raises `InDoubt`, `NeverCompleted`, `SystemExit`; 0 for none.
     """
 
     kills: int = 0
     raises: int = 0
     doubts: int = 0
+    abandons: int = 0
     exits: int = 0
     rejects: bool = False
 
@@ -126,7 +127,7 @@ def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:
         dead_letter_payloads=letters,
         dead_letter_doubts=letters and rng.random() < 0.3,
         lease_ms=rng.choice((300, 300, 1_000)),
-        store_depth=rng.choice((1, 4)),
+        store_depth=rng.choice((1, 16)),
         commit_every_ms=rng.choice((20, 200, 500)),
     )
 
@@ -172,6 +173,8 @@ def _behaviour(rng: Random, rules: Rules, kind: str) -> Behaviour:
         return Behaviour(raises=rng.randint(1, rules.attempts + 1))
     if chance < 0.65:
         return Behaviour(doubts=1)
+    if chance < 0.7:
+        return Behaviour(abandons=1)
     if chance < 0.75:
         return Behaviour(exits=1)
     if chance < 0.85:
@@ -183,7 +186,7 @@ def _odds(rng: Random) -> Odds:
     return Odds(
         fault=rng.choice((0.0, 0.01, 0.03, 0.06)),
         faults={kind: rng.choice((0, 1, 1, 5)) for kind in _FAULTS},
-        wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in _WIRE},
+        wire={kind: rng.choice((0.0, 0.0, 0.03, 0.15)) for kind in FATES},
         ambush=rng.choice((0.0, 0.1, 0.3)),
         late_releases=rng.choice((0.0, 0.5)),
         cut=rng.choice((0.0, 0.0, 0.01, 0.05)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.faults import inject
 from tests.simulation.history import AtRest
@@ -98,12 +100,15 @@ class Schedule:
         return True
 
     def _late(self) -> bool:
-        copy = self._take("late")
-        if copy is not None:
+        late = self._world.pending["late"]
+        due = [copy for copy in late if copy.due_ms <= self._world.now_ms]
+        if due:
+            copy = self._world.random.choice(due)
+            late.remove(copy)
             self._world.wire.execute_copy(copy)
-        return copy is not None
+        return bool(due)
 
-    def _take(self, kind: str):  # type: ignore[no-untyped-def]
+    def _take(self, kind: str) -> Any:
         items = self._world.pending[kind]
         return items.pop(self._world.random.randrange(len(items))) if items else None
 
@@ -115,25 +120,22 @@ class Schedule:
         choices = [*self._of_processes()]
         if world.group.producing:
             choices.append(world.group.produce)
-        choices += [
-            lambda n=name, t=takers: world.group.give(n, world.random.choice(t))
-            for name, takers in world.group.orphans()
-        ]
+        choices += [partial(world.group.give_one, name, takers) for name, takers in world.group.orphans()]
         if choices:
             world.random.choice(choices)()
         return bool(choices)
 
-    def _of_processes(self):  # type: ignore[no-untyped-def]
+    def _of_processes(self) -> Iterator[Callable[[], None]]:
         world = self._world
         for worker in world.processes:
             if worker.state == "paused" and worker.wakes_ms <= world.now_ms:
                 yield worker.wake
         for slot, worker in enumerate(world.slots):
             if worker.state in {"dead", "ended"} and not self._ending:
-                yield lambda slot=slot: world.restart(slot)
+                yield partial(world.restart, slot)
         for owner in dict.fromkeys(world.group.owners.values()):
             if owner.state == "dead":
-                yield lambda owner=owner: world.group.forget(owner)
+                yield partial(world.group.forget, owner)
 
     # ------------------------------------------------------------------------------------------------------------ calm
 
@@ -194,6 +196,6 @@ class Schedule:
                 lag=world.group.lag(),
                 unfinished=sum(worker.engine.unfinished for worker in world.processes),
                 claims=world.store.survey().claims,
-                doubts=frozenset(key_of(doubt.digest) for doubt in world.store.doubts(100_000)),
+                doubts=tuple(sorted({key_of(doubt.digest) for doubt in world.store.doubts(100_000)})),
             )
         )

@@ -6,7 +6,8 @@ A variant is made of patches, undone when its `with` block ends. Those that once
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -22,12 +23,38 @@ from kafka_once.core.events import Outcome
 from kafka_once.core.handling import Handling
 from kafka_once.core.lane import KeysInFlight, Lane
 from kafka_once.core.partition import Partition, Tenure
+from kafka_once.core.semantics import Semantics
 from kafka_once.core.suspects import Suspects
 from kafka_once.stores.memory import MemoryStore
+from tests.simulation.campaign import Played, first_caught, play
+from tests.simulation.plan import plan_of
 
-__all__ = ["VARIANTS"]
+__all__ = ["VARIANTS", "Variant"]
 
-Variant = Callable[[], Any]  # makes a context manager
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """`patch` makes it, `within` so many seeds of plans with these semantics it is to be caught."""
+
+    patch: Callable[[], AbstractContextManager[Any]]
+    within: int
+    semantics: tuple[Semantics, bool] = (Semantics.EFFECTIVELY_ONCE, True)
+
+    @property
+    def name(self) -> str:
+        return self.patch.__name__
+
+    def caught(self) -> Played | None:
+        """The first schedule that shows it. One that the right protocol fails too shows nothing."""
+        seed = 1
+        while seed <= self.within:
+            with self.patch():
+                played = first_caught(range(seed, self.within + 1), self.semantics)
+            if played is None or not play(plan_of(played.seed, self.semantics)).violations:
+                return played
+            seed = played.seed + 1
+        return None
+
 
 # ------------------------------------------------------------------------------------------------------- what settles
 
@@ -314,27 +341,29 @@ def neighbours_are_blamed() -> Any:
     return patch.object(claims, "claim", wrong)
 
 
+_AT_MOST = (Semantics.AT_MOST_ONCE, True)
+
 VARIANTS: tuple[Variant, ...] = (
-    settle_on_busy,
-    settle_on_fenced,
-    settle_when_sent,
-    silence_is_a_duplicate,
-    commit_what_was_delivered,
-    lost_partitions_drop_completions,
-    keys_in_flight_per_lane,
-    run_again_on_fenced,
-    trust_is_ignored,
-    ownerships_end_under_handlers,
-    commit_without_waiting,
-    doubled_done_runs,
-    suspects_wait_for_an_empty_lane,
-    suspects_overtake,
-    lost_before_the_run_keeps_its_place,
-    holder_is_the_instance,
-    late_risers_replace,
-    the_newer_owner_takes,
-    release_forgets,
-    a_repeated_answer_forgets,
-    release_by_session,
-    neighbours_are_blamed,
+    Variant(settle_on_busy, 20),
+    Variant(settle_on_fenced, 50),
+    Variant(settle_when_sent, 20),
+    Variant(silence_is_a_duplicate, 20),
+    Variant(commit_what_was_delivered, 20),
+    Variant(lost_partitions_drop_completions, 50),
+    Variant(keys_in_flight_per_lane, 50),
+    Variant(run_again_on_fenced, 50),
+    Variant(trust_is_ignored, 50),
+    Variant(ownerships_end_under_handlers, 50),
+    Variant(commit_without_waiting, 20, _AT_MOST),
+    Variant(doubled_done_runs, 3_000, _AT_MOST),
+    Variant(suspects_wait_for_an_empty_lane, 20),
+    Variant(suspects_overtake, 150),
+    Variant(lost_before_the_run_keeps_its_place, 150, _AT_MOST),
+    Variant(holder_is_the_instance, 100),
+    Variant(late_risers_replace, 250),
+    Variant(the_newer_owner_takes, 20),
+    Variant(release_forgets, 100),
+    Variant(a_repeated_answer_forgets, 50),
+    Variant(release_by_session, 50),
+    Variant(neighbours_are_blamed, 20),
 )

@@ -32,13 +32,14 @@ def key_of(digest: bytes) -> str:
     return digest.rstrip(b".").decode()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Copy:
-    """A call that the network still holds."""
+    """A call that the network still holds, until `due_ms` at least."""
 
     worker: Worker
     call: StoreCall
     session: Session | None
+    due_ms: int
 
 
 @dataclass(slots=True)
@@ -77,19 +78,29 @@ class Wire:
 
     def send(self, worker: Worker, call: StoreCall) -> None:
         world = self._world
-        said = isinstance(call, Exchange) and (call.claims or call.completes)
-        if said and world.faulty and world.random.random() < world.plan.odds.ambush / 3:
+        if isinstance(call, Exchange) and self._is_ambush(call):
             overtake(world, worker)
         fate = self._fate(worker)
-        world.saw(f"store call: {fate}", f"{worker.name} {call}")
+        world.saw(f"store call: {fate}", worker.name, call)
         self._away.setdefault(worker, []).append(_Trip(call, worker.session, fate))
         if isinstance(call, Exchange) and call.releases and world.faulty:
             self._keep_a_copy(worker, call)
 
+    def _is_ambush(self, call: Exchange) -> bool:
+        """Whether something goes wrong just when this is said."""
+        world = self._world
+        if not world.faulty or not (call.claims or call.completes):
+            return False
+        return world.random.random() < world.plan.odds.ambush / (2 if call.completes else 4)
+
+    def _keep(self, worker: Worker, call: StoreCall, session: Session | None) -> None:
+        due_ms = self._world.now_ms + self._world.random.choice((0, 20, 100, 500))
+        self._world.pending["late"].append(Copy(worker, call, session, due_ms))
+
     def _keep_a_copy(self, worker: Worker, call: Exchange) -> None:
         """Late copies that give something back are the ones that could do harm: have more of them."""
         if self._world.random.random() < self._world.plan.odds.late_releases:
-            self._world.pending["late"].append(Copy(worker, call, worker.session))
+            self._keep(worker, call, worker.session)
 
     def _fate(self, worker: Worker) -> str:
         world = self._world
@@ -127,7 +138,7 @@ class Wire:
         else:
             trip.answer = self._execute(worker, trip.call, trip.session)
             if trip.fate.endswith("copy later"):
-                self._world.pending["late"].append(Copy(worker, trip.call, trip.session))
+                self._keep(worker, trip.call, trip.session)
 
     def _answer(self, worker: Worker, trips: list[_Trip]) -> None:
         trip = trips[0]
@@ -148,7 +159,7 @@ class Wire:
     def abandon(self, worker: Worker, later: _Trip | None = None) -> None:
         for trip in self._away.pop(worker, []):
             if trip.answer is None and (trip is later or self._world.random.random() < 0.5):
-                self._world.pending["late"].append(Copy(worker, trip.call, trip.session))
+                self._keep(worker, trip.call, trip.session)
 
     def close(self, worker: Worker) -> None:
         """The goodbye, if it gets through."""

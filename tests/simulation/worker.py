@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kafka_once.core.delivery import Defect
@@ -244,12 +245,12 @@ class Worker:
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
         steps = self._rest
         world = self.world
-        steps.extend(lambda call=call: world.wire.send(self, call) for call in effects.calls)  # type: ignore[misc]
+        steps.extend(partial(world.wire.send, self, call) for call in effects.calls)
         if effects.withdraw:
             steps.append(lambda: self.runs.withdraw(None))
-        steps.extend(lambda group=group: self.runs.start(group) for group in effects.groups)  # type: ignore[misc]
-        for delivery in effects.publish:
-            steps.append(lambda delivery=delivery: world.pending["publish"].append(Publish(self, delivery)))  # type: ignore[misc]
+        steps.extend(partial(self.runs.start, group) for group in effects.groups)
+        publishing = world.pending["publish"]
+        steps.extend(partial(publishing.append, Publish(self, delivery)) for delivery in effects.publish)
         if effects.commit:
             steps.append(lambda: self._commit(effects.commit, inside_callback=inside_callback))
         if effects.pause:
@@ -284,6 +285,9 @@ class Worker:
         drained = self.engine.drained(revocation.names)
         if not drained and self.world.now_ms < revocation.until_ms:
             self._turn_without_poll()
+            if self.state == "alive" and self.engine.awaits_commit(revocation.names):
+                self._commit_last()
+                self.engine.on_uncommitted(revocation.names)
             return
         self.world.saw("revoked, drained" if drained else "revoked, not drained")
         self._commit_last()

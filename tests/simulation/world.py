@@ -71,10 +71,10 @@ class World:
         if self._trace is not None:
             self._trace(f"{self.now_ms - _BEGINS_MS:7d} {event}")
 
-    def saw(self, what: str, detail: object = "") -> None:
+    def saw(self, what: str, *details: object) -> None:
         self.seen[what] += 1
         if self._trace is not None:
-            self._trace(f"{self.now_ms - _BEGINS_MS:7d} - {what} {detail}")
+            self._trace(f"{self.now_ms - _BEGINS_MS:7d} - {what} {' '.join(map(str, details))}")
 
     def next_number(self) -> int:
         self._numbers += 1
@@ -139,7 +139,7 @@ class World:
 
     def _taken_out(self, kind: str, worker: Worker) -> list[Any]:
         taken = [item for item in self.pending[kind] if item.worker is worker]
-        self.pending[kind] = [item for item in self.pending[kind] if item.worker is not worker]
+        self.pending[kind][:] = [item for item in self.pending[kind] if item.worker is not worker]
         return taken
 
     # ---------------------------------------------------------------------------------------- what goes wrong in a turn

@@ -1,0 +1,242 @@
+"""Each checker with a history that must pass and histories that must fail."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from kafka_once.core.events import Counters
+from kafka_once.core.semantics import Semantics
+from tests.simulation.checkers import (
+    Checker,
+    ComesToRest,
+    CommitsFollow,
+    CommitThenRun,
+    InOrder,
+    NothingLost,
+    OutcomesAddUp,
+    ReturnedIsEnough,
+)
+from tests.simulation.history import (
+    AtRest,
+    Committed,
+    DeadLettered,
+    Delivered,
+    Ended,
+    Event,
+    Granted,
+    Left,
+    Over,
+    Produced,
+    Recorded,
+    Started,
+    Terms,
+)
+from tests.simulation.key_checkers import DoneIsDone, DoubtIsListed, NothingStartsLate, OneAtATime, OnlyTheGuilty
+from tests.simulation.verdict import CHECKERS, judge
+
+ONCE = Terms()
+AT_MOST = Terms(Semantics.AT_MOST_ONCE)
+AT_LEAST = Terms(Semantics.AT_LEAST_ONCE, store=False)
+REST = AtRest(settled=True, lag={}, unfinished=0, claims=0, doubts=())
+
+
+def run(number: int, key: str = "k", worker: str = "a", offset: int = 0, *, doubt: bool = False) -> Started:
+    return Started(worker, number, 1 if worker == "a" else 2, 0, offset, key, doubt)
+
+
+def left(**counted: int) -> Left:
+    counters = Counters()
+    for name, count in counted.items():
+        counters.add(name, count)
+    return Left("a", clean=True, counters=counters.as_dict())
+
+
+# One message, processed as it should be, by one process that then ends.
+PLAIN: list[Event] = [
+    Produced(0, 0, "k"),
+    Delivered("a", 0, 0),
+    Granted("a", "k"),
+    run(1),
+    Ended(1),
+    Recorded("a", "k"),
+    Committed("a", 0, 1),
+    left(deliveries=1, completed=1, processings=1),
+    REST,
+]
+# Its holder vanishes at work; another process is told of it.
+TAKEN_OVER: list[Event] = [
+    Produced(0, 0, "k"),
+    Granted("a", "k"),
+    run(1),
+    Over("a", "crashed"),
+    Ended(1, "killed"),
+    Granted("b", "k"),
+    run(2, worker="b", doubt=True),
+    Ended(2),
+    Recorded("b", "k"),
+    Committed("b", 0, 1),
+    REST._replace(doubts=("k",)),
+]
+
+
+def violations(checker: type[Checker], events: Sequence[Event], terms: Terms = ONCE) -> list[str]:
+    return judge(terms, events, [checker]).violations
+
+
+def without(events: Sequence[Event], kind: type) -> list[Event]:
+    return [event for event in events if not isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("events", [PLAIN, TAKEN_OVER], ids=["plain", "taken over"])
+def test_a_good_history_passes(checker: type[Checker], events: list[Event]) -> None:
+    assert violations(checker, events) == []
+
+
+def test_a_message_that_nobody_finished_is_lost() -> None:
+    assert violations(NothingLost, without(PLAIN, Ended))
+    assert violations(NothingLost, [Produced(0, 0, "k"), run(1), Ended(1, "raised"), REST])
+    assert not violations(NothingLost, [Produced(0, 0, "k"), DeadLettered(0, 0, "k"), REST])
+
+
+def test_without_a_store_a_repeat_counts_for_itself() -> None:
+    repeated: list[Event] = [Produced(0, 0, "k"), Produced(0, 1, "k"), run(1), Ended(1), REST]
+
+    assert not violations(NothingLost, repeated)
+    assert violations(NothingLost, repeated, AT_LEAST)
+
+
+def test_a_commit_may_not_pass_what_is_not_settled() -> None:
+    early: list[Event] = [Produced(0, 0, "k"), run(1), Committed("a", 0, 1), Ended(1), Recorded("a", "k")]
+
+    assert violations(CommitsFollow, early)
+    assert not violations(CommitsFollow, [*early[:1], Committed("a", 0, 0), *early[1:2]])
+
+
+def test_a_commit_waits_for_the_stores_word_and_for_the_handler() -> None:
+    assert violations(CommitsFollow, without(PLAIN, Recorded))
+    assert violations(CommitsFollow, without(PLAIN, Ended))
+    assert not violations(CommitsFollow, without(PLAIN, Ended), AT_MOST)
+
+
+def test_two_handlers_of_one_key_at_a_time() -> None:
+    beside: list[Event] = [Granted("a", "k"), run(1), Granted("b", "k"), run(2, worker="b", doubt=True)]
+
+    assert violations(OneAtATime, beside)
+    assert not violations(OneAtATime, [*beside[:2], Over("a", "lapsed"), *beside[2:]])
+    assert violations(OneAtATime, [*beside[:2], Over("a", "lapsed"), Granted("a", "k"), run(2)]), "in one process"
+
+
+def test_a_second_run_needs_a_window() -> None:
+    again: list[Event] = [
+        Granted("a", "k"),
+        run(1),
+        Ended(1),
+        Granted("b", "k"),
+        run(2, worker="b", doubt=True),
+        Ended(2),
+    ]
+
+    assert violations(DoneIsDone, again)
+    assert not violations(DoneIsDone, [*again[:3], Over("a", "lapsed"), *again[3:]])
+
+
+def test_a_second_run_is_told_in_doubt() -> None:
+    again: list[Event] = [
+        Granted("a", "k"),
+        run(1),
+        Ended(1),
+        Over("a", "lapsed"),
+        Granted("b", "k"),
+        run(2, worker="b"),
+        Ended(2),
+    ]
+
+    assert violations(DoneIsDone, again)
+    assert not violations(DoneIsDone, [*again[:2], Ended(1, "raised"), *again[3:]])
+
+
+def test_at_most_once_never_runs_twice() -> None:
+    again: list[Event] = [run(1), Ended(1, "raised"), run(2)]
+
+    assert violations(DoneIsDone, again, AT_MOST)
+    assert not violations(DoneIsDone, again[:2], AT_MOST)
+
+
+def test_nothing_starts_under_a_lease_that_has_run_out() -> None:
+    late: list[Event] = [Granted("a", "k"), Over("a", "lapsed"), run(1)]
+
+    assert violations(NothingStartsLate, late)
+    assert not violations(NothingStartsLate, [*late[:2], Granted("a", "k"), run(1)])
+
+
+def test_a_doubt_that_is_not_listed() -> None:
+    assert violations(DoubtIsListed, [*TAKEN_OVER[:-1], REST])
+
+
+def test_exclusive_lanes_keep_the_order() -> None:
+    first, second = run(1, offset=0), run(2, key="l", offset=1)
+
+    assert violations(InOrder, [first, second]), "beside each other"
+    assert violations(InOrder, [first, Ended(1, "raised"), second, Ended(2), run(3, offset=0)]), "overtaken"
+    assert violations(InOrder, [first, Ended(1, "raised"), run(2, offset=1)._replace(offset=0, run=2), run(3)])
+    assert not violations(InOrder, [first, Ended(1, "raised"), run(2), Ended(2), run(3, offset=1)])
+    assert not violations(InOrder, [first, second], ONCE._replace(exclusive=False))
+
+
+def test_what_returned_is_not_run_again() -> None:
+    assert violations(ReturnedIsEnough, [run(1), Ended(1), run(2)])
+    assert not violations(ReturnedIsEnough, [run(1), Ended(1, "raised"), run(2)])
+    assert not violations(ReturnedIsEnough, [run(1), Ended(1), run(2)._replace(tenure=2)])
+
+
+def test_the_innocent_are_not_dead_lettered() -> None:
+    blamed: list[Event] = [Produced(0, 0, "k"), Granted("a", "k"), Over("a", "crashed"), DeadLettered(0, 0, "k")]
+    alone: list[Event] = [Granted("b", "k", alone=True), Over("b", "crashed")]
+
+    assert violations(OnlyTheGuilty, blamed, ONCE._replace(attempts=1))
+    assert not violations(OnlyTheGuilty, [*blamed[:3], *alone, blamed[3]], ONCE._replace(attempts=1))
+    assert violations(OnlyTheGuilty, [*blamed[:3], *alone, blamed[3]], ONCE._replace(attempts=2))
+    assert not violations(OnlyTheGuilty, [*blamed[:1], run(1), Ended(1, "raised"), blamed[3]])
+
+
+def test_at_most_once_commits_before_it_runs() -> None:
+    assert violations(CommitThenRun, [run(1), Committed("a", 0, 1)], AT_MOST)
+    assert violations(CommitThenRun, [Committed("a", 0, 0), run(1)], AT_MOST)
+    assert not violations(CommitThenRun, [Committed("a", 0, 1), run(1)], AT_MOST)
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        {"deliveries": 1, "processings": 1},
+        {"deliveries": 1, "processings": 1, "completed": 1, "repeat": 1},
+        {"deliveries": 2, "processings": 1, "completed": 2},
+        {"deliveries": 1, "completed": 1},
+        {"deliveries": 1, "processings": 1, "completed": 1, "failures": 1},
+    ],
+    ids=["no outcome", "two outcomes", "a delivery too many", "a run too few", "a failure too many"],
+)
+def test_counters_that_do_not_add_up(counted: dict[str, int]) -> None:
+    assert violations(OutcomesAddUp, [*without(PLAIN, Left), left(**counted)])
+    assert not violations(OutcomesAddUp, [*without(PLAIN, Left), left(**counted)._replace(clean=False)])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        REST._replace(settled=False),
+        REST._replace(lag={0: 1}),
+        REST._replace(unfinished=1),
+        REST._replace(claims=1),
+    ],
+)
+def test_a_world_that_does_not_come_to_rest(rest: AtRest) -> None:
+    assert violations(ComesToRest, [rest])
+
+
+def test_what_was_not_looked_at_is_not_counted() -> None:
+    verdict = judge(ONCE, PLAIN)
+
+    assert verdict.evaluated["DoneIsDone"] == 2  # no window, and not told in doubt
+    assert verdict.evaluated["CommitThenRun"] == 0

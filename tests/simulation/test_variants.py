@@ -1,0 +1,26 @@
+"""The checkers find wrong protocols. Those that take long are left to `python -m tests.simulation --bank`."""
+
+import pytest
+
+from tests.simulation.campaign import play
+from tests.simulation.plan import plan_of
+from tests.simulation.variants import VARIANTS, Variant
+
+QUICK = [variant for variant in VARIANTS if variant.within <= 50]
+
+
+@pytest.mark.parametrize("variant", QUICK, ids=lambda variant: variant.name)
+def test_it_is_caught(variant: Variant) -> None:
+    assert variant.caught() is not None, f"{variant.name} escaped {variant.within} seeds"
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(QUICK) >= 12
+
+
+def test_a_variant_is_gone_when_its_test_is_over() -> None:
+    for variant in QUICK:
+        with variant.patch():
+            pass
+
+    assert play(plan_of(1)).violations == []
