@@ -1,6 +1,9 @@
 """What only a real Kafka shows: a start that cannot be, exceptions inside the client, static members, lost answers."""
 
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 from collections.abc import Mapping
@@ -292,3 +295,37 @@ def test_what_kafka_does_not_answer_is_told_in_time_and_close_does_not_hang(frai
         assert not member.owned
     finally:
         frail_kafka.resume()
+
+
+# In a process of its own: what would hang is the whole process, with the GIL held, so that no time-out inside it fires.
+LEAVING_WHILE_JOINING = textwrap.dedent(
+    """
+    import sys
+    from kafka_once.brokers.kafka import KafkaBroker
+    from kafka_once.testing.broker_members import Member, drive
+    from kafka_once.testing.services import start_kafka
+
+    with start_kafka("mock") as server:
+        server.create_topic("first", 2)
+        server.create_topic("second", 1)
+        for number in range(60):
+            def member(topic):
+                group = {"group.id": f"{topic}-{number}", "group.protocol": "consumer", **static}
+                return Member(KafkaBroker({"bootstrap.servers": server.bootstrap, **group})).start(topic)
+
+            static = {"group.instance.id": "one"} if sys.argv[1] == "static" else {}
+            first = member("first")
+            drive([first], lambda: len(first.owned) == 2)
+            second = member("second")  # its assignment is on its way
+            first.broker.close(10.0)
+            second.broker.close(10.0)
+    print("left")
+    """
+)
+
+
+@pytest.mark.parametrize("membership", ["dynamic", "static"])
+def test_a_member_that_leaves_while_it_joins_does_not_stop_its_process(membership):
+    program = [sys.executable, "-c", LEAVING_WHILE_JOINING, membership]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stdout == "left\n", ended.stderr

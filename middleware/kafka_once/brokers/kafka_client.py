@@ -1,4 +1,11 @@
-"""confluent-kafka's Consumer with callbacks that never raise, and an end that never hangs."""
+"""confluent-kafka's Consumer with callbacks that never raise, and an end that never hangs.
+
+An end can hang in two ways. Consumer.close() may wait for a coordinator that is away (C28): it has a thread of its own,
+which is left behind. And it may stop the whole process: an assignment that arrives while the client ends is answered by
+the client, with the GIL held, to a part of librdkafka that has ended meanwhile and never replies (librdkafka 2.16:
+`rd_kafka_cgrp_op_serve` drops what comes after the end; its issue 4884). So the group is left before the client ends
+(`_leave_group`), and an assignment that arrives even later is never answered (`_park`).
+"""
 
 import logging
 import threading
@@ -32,6 +39,8 @@ OnCommit = Callable[[KafkaError | None, list[ClientPartition]], None]
 OnError = Callable[[KafkaError], None]
 
 _USERS_CALLBACKS = ("stats_cb", "throttle_cb")
+_LEAVE_S = 5.0  # for leaving the group; what takes longer is left to `close`
+_QUIET_POLLS = 2  # in a row without partitions: nothing of the group is waiting to be answered
 
 
 class Listener(Protocol):
@@ -70,7 +79,9 @@ class Client:
         self, settings: Mapping[str, object], listener: Listener, on_commit: OnCommit, on_error: OnError
     ) -> None:
         self._listener = listener
+        self._static = bool(settings.get("group.instance.id"))
         self._leaving = False
+        self._closing = False
         self._bug: Exception | None = None
         self.troubles = Troubles()
         self.made_at = time.monotonic()
@@ -108,20 +119,31 @@ class Client:
         self._leaving = True
 
     def close(self, timeout_s: float) -> bool:
-        """End the client; False if it did not end in time.
-
-        Consumer.close() may hang while the coordinator is away (C28); its thread is left behind then.
-        """
+        """End the client; False if it did not end in time. Called by the thread that uses the consumer."""
+        deadline = time.monotonic() + timeout_s
         self.leave()
+        self._leave_group(min(deadline, time.monotonic() + _LEAVE_S))
+        self._closing = True
         closing = threading.Thread(target=self.consumer.close, name="kafka-once-close", daemon=True)
         closing.start()
-        closing.join(max(timeout_s, 0.0))
+        closing.join(max(deadline - time.monotonic(), 0.0))
         return not closing.is_alive()
+
+    def _leave_group(self, deadline: float) -> None:
+        """Answer what the group still says, and leave it. A static member does not leave: it keeps its partitions."""
+        if not self._static:
+            self.consumer.unsubscribe()
+        quiet = 0
+        while quiet < _QUIET_POLLS and time.monotonic() < deadline:
+            self.consumer.poll(0.01)  # what it returns is of partitions that are given up
+            quiet = 0 if not self._static and self.consumer.assignment() else quiet + 1
 
     def _told(self, tell: Callable[[list[TopicPartition]], None]) -> Callable[[Consumer, list[ClientPartition]], None]:
         def callback(_consumer: Consumer, partitions: list[ClientPartition]) -> None:
             if not self._leaving:
                 tell([as_partition(partition) for partition in partitions])
+            elif self._closing and tell == self._listener.assigned:
+                _park()
 
         return self._guarded(callback)
 
@@ -136,6 +158,12 @@ class Client:
                 self._bug = bug
 
         return guarded
+
+
+def _park() -> None:
+    """Never return. The thread is that of `Client.close`, which does not wait for it longer than it may."""
+    log.debug("an assignment arrived while the client ended; it is not answered")
+    threading.Event().wait()
 
 
 def _as_configuration_error(settings: Mapping[str, object], refused: Exception) -> ConfigurationError:
