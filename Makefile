@@ -16,7 +16,7 @@ lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 chaos_args = $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check format chaos kafka-jars clean
+.PHONY: help venv demo test test-quick check format chaos bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,15 @@ format: $(STAMP) ## Put the sources in order (ruff)
 
 chaos: $(STAMP) ## kill -9 on real Kafka and Redis (SEED=7 KILLS=20 PROTOCOL=consumer MEMBERSHIP=dynamic MESSAGES=10000 …)
 	$(BIN)/python -m tests.chaos $(chaos_args) $(ARGS)
+
+bench-quick: $(STAMP) ## What de-duplication costs, one round (under 90 s; needs Java and redis-server)
+	$(BIN)/python -m bench --size quick $(ARGS)
+
+bench: $(STAMP) ## The same in five rounds, beside peers from PyPI, and as it grows (about 15 minutes)
+	$(BIN)/python -m bench --size usual $(ARGS)
+
+bench-full: $(STAMP) ## The same up to ten million keys (about an hour)
+	$(BIN)/python -m bench --size full $(ARGS)
 
 kafka-jars: $(STAMP) ## Fetch Apache Kafka's jars once (needs Maven)
 	$(BIN)/python -m kafka_once.testing.services.kafka_jars

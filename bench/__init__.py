@@ -1,0 +1,1 @@
+"""What de-duplication costs: ours beside loops written by hand, in one run on one machine. See bench/README.md."""

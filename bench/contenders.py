@@ -1,0 +1,264 @@
+"""The contenders, each a function that consumes a topic to its end and says what it did.
+
+Those of confluent-kafka and redis-py alone are written as well as a good engineer would: explicit commits, pipelines,
+hiredis, scripts where they help. Their names say what they give up; see bench/README.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer
+
+from bench.workload import HEADER
+
+__all__ = ["CONTENDERS", "DEDUPLICATE", "Task"]
+
+_BATCH = 500
+_DAY_S = 86_400
+
+
+@dataclass(slots=True)
+class Task:
+    """What to consume, and what was seen of it. A contender calls `began` at its first message, `ended` at its last."""
+
+    bootstrap: str
+    store: str
+    topic: str
+    group: str
+    count: int
+    handler_s: float = 0.0
+    concurrency: int = 100
+    settings: dict[str, Any] = field(default_factory=dict)  # of the App
+    figures: dict[str, Any] = field(default_factory=dict)  # what a contender adds to what is measured of all
+    began_s: float = 0.0
+    began_cpu_s: float = 0.0
+    ended_s: float = 0.0
+    ended_cpu_s: float = 0.0
+    deliveries: int = 0
+    processings: int = 0
+
+    def began(self) -> None:
+        if not self.began_s:
+            self.began_s, self.began_cpu_s = time.perf_counter(), time.process_time()
+
+    def ended(self) -> None:
+        self.ended_s, self.ended_cpu_s = time.perf_counter(), time.process_time()
+
+    def consumer(self) -> Consumer:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": self.group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+            }
+        )
+        consumer.subscribe([self.topic])
+        return consumer
+
+
+def _key(message: Any) -> str:
+    return "dedup:" + dict(message.headers())[HEADER].decode()
+
+
+# ----------------------------------------------------------------------------------------------- without de-duplication
+
+
+def poll_loop(task: Task) -> None:
+    """A bare poll() loop that commits every 500 messages: at least once."""
+    consumer, deliveries = task.consumer(), 0
+    while deliveries < task.count:
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        task.began()
+        deliveries += 1
+        if deliveries % _BATCH == 0 or deliveries == task.count:
+            consumer.commit(message=message, asynchronous=deliveries < task.count)
+    task.ended()
+    task.deliveries = task.processings = deliveries
+    consumer.close()
+
+
+def batch_loop(task: Task) -> None:
+    """consume() of 500, then a commit: at least once."""
+    _by_batches(task, len)
+
+
+def _by_batches(task: Task, handle: Callable[[list[Any]], int]) -> None:
+    consumer, deliveries, processings = task.consumer(), 0, 0
+    first = None
+    while first is None:  # consume() of many waits for many
+        first = consumer.poll(1.0)
+    task.began()
+    batch = [first]
+    while True:
+        deliveries += len(batch)
+        processings += handle(batch)
+        for message in {message.partition(): message for message in batch}.values():
+            consumer.commit(message=message, asynchronous=deliveries < task.count)
+        if deliveries >= task.count:
+            break
+        batch = consumer.consume(_BATCH, 0.05)
+    task.ended()
+    task.deliveries, task.processings = deliveries, processings
+    consumer.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- by hand
+
+
+def setnx_loop(task: Task) -> None:
+    """SET NX for each message, then the handler: the way most people write it. A crash loses what was marked."""
+    import redis
+
+    client = redis.Redis.from_url(task.store)
+    consumer, deliveries, processings = task.consumer(), 0, 0
+    while deliveries < task.count:
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        task.began()
+        deliveries += 1
+        if client.set(_key(message), "1", nx=True, ex=_DAY_S):
+            processings += 1
+        if deliveries % _BATCH == 0 or deliveries == task.count:
+            consumer.commit(message=message, asynchronous=deliveries < task.count)
+    task.ended()
+    task.deliveries, task.processings = deliveries, processings
+    consumer.close()
+
+
+def batch_check_after(task: Task) -> None:
+    """Look 500 up in one pipeline, handle those that are new, mark them in another: the fastest by hand, and not safe.
+
+    A crash runs up to 500 again; two members that have the same key at once both run it.
+    """
+    import redis
+
+    client = redis.Redis.from_url(task.store)
+
+    def handle(batch: list[Any]) -> int:
+        keys = [_key(message) for message in batch]
+        known = set()
+        for key, value in zip(keys, client.mget(keys), strict=True):
+            if value is not None:
+                known.add(key)
+        fresh = []
+        for key in keys:
+            if key not in known:
+                known.add(key)
+                fresh.append(key)
+        if fresh:
+            pipeline = client.pipeline(transaction=False)
+            for key in fresh:
+                pipeline.set(key, "1", ex=_DAY_S)
+            pipeline.execute()
+        return len(fresh)
+
+    _by_batches(task, handle)
+
+
+def powertools(task: Task) -> None:
+    """AWS Lambda Powertools with its Redis layer, in a plain loop; in an environment of its own."""
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+    from aws_lambda_powertools.utilities.idempotency.persistence.redis import RedisCachePersistenceLayer
+
+    processings = 0
+
+    @idempotent_function(
+        data_keyword_argument="key",
+        persistence_store=RedisCachePersistenceLayer(url=task.store),
+        config=IdempotencyConfig(expires_after_seconds=_DAY_S),
+    )
+    def process(key: str) -> str:
+        nonlocal processings
+        processings += 1
+        return key
+
+    consumer, deliveries = task.consumer(), 0
+    while deliveries < task.count:
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        task.began()
+        deliveries += 1
+        process(key=_key(message))
+        if deliveries % _BATCH == 0 or deliveries == task.count:
+            consumer.commit(message=message, asynchronous=deliveries < task.count)
+    task.ended()
+    task.deliveries, task.processings = deliveries, processings
+    consumer.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------- ours
+
+
+def _app(task: Task, *, semantics: str, asynchronous: bool = False) -> None:
+    import asyncio
+
+    from kafka_once import App, header
+
+    protects = semantics == "effectively_once"
+    app = App(
+        task.bootstrap,
+        group=task.group,
+        store=task.store if protects else None,
+        semantics=semantics,
+        report_every=None,
+        **task.settings,
+    )
+
+    def handle(_payload: bytes) -> None:
+        if task.handler_s:
+            time.sleep(task.handler_s)
+
+    async def handle_async(_payload: bytes) -> None:
+        if task.handler_s:
+            await asyncio.sleep(task.handler_s)
+
+    app.handler(task.topic, key=header(HEADER) if protects else None)(handle_async if asynchronous else handle)
+    app.start()
+    stats = app.stats()
+    while not stats["deliveries"]:
+        time.sleep(0.0005)
+        stats = app.stats()
+    task.began()
+    while sum(stats[name] for name in ("completed", "redelivery", "repeat")) < task.count:
+        if app.join(0.002):
+            break
+        stats = app.stats()
+    task.ended()
+    app.stop()
+    app.join(60)
+    stats = app.stats()
+    task.deliveries, task.processings = stats["deliveries"], stats["processings"]
+    task.figures["round_trips_per_1000"] = stats["store_calls"] / task.count * 1000
+
+
+def at_least_once(task: Task) -> None:
+    """kafka-once without a store: the bare engine."""
+    _app(task, semantics="at_least_once")
+
+
+def effectively_once(task: Task) -> None:
+    """kafka-once as it comes."""
+    _app(task, semantics="effectively_once")
+
+
+CONTENDERS: dict[str, Callable[[Task], None]] = {
+    "poll_loop": poll_loop,
+    "batch_loop": batch_loop,
+    "setnx_loop": setnx_loop,
+    "batch_check_after": batch_check_after,
+    "powertools": powertools,
+    "at_least_once": at_least_once,
+    "effectively_once": effectively_once,
+}
+
+DEDUPLICATE = {"setnx_loop", "batch_check_after", "powertools", "effectively_once"}

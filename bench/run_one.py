@@ -1,0 +1,33 @@
+"""One contender in a process of its own: reads its task as JSON from the command line, prints what it measured.
+
+A rate counts from the first message to the settled last one; starting and joining the group are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+
+from bench.contenders import CONTENDERS, DEDUPLICATE, Task
+
+
+def main() -> None:
+    spec = json.loads(sys.argv[1])
+    name = spec.pop("contender")
+    task = Task(**spec)
+    CONTENDERS[name](task)
+    figures = {
+        "contender": name,
+        "deduplicates": name in DEDUPLICATE,
+        "messages_per_s": task.count / (task.ended_s - task.began_s),
+        "cpu_us": (task.ended_cpu_s - task.began_cpu_s) / task.count * 1e6,
+        "deliveries": task.deliveries,
+        "processings": task.processings,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps({**figures, **task.figures}))
+
+
+if __name__ == "__main__":
+    main()

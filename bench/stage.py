@@ -1,0 +1,75 @@
+"""A Kafka and a Redis of the benchmark's own, and one run of a contender in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+from bench.workload import Workload
+from kafka_once.testing.services import KafkaServer, RedisServer
+
+__all__ = ["Stage"]
+
+_TIMEOUT_S = 900
+
+
+class Stage:
+    """Everything runs on loopback of one machine: broker, store and contender share its cores."""
+
+    def __init__(self, kafka: KafkaServer, redis: RedisServer) -> None:
+        self.kafka = kafka
+        self.redis = redis
+
+    def produce(self, count: int, partitions: int = 4) -> Workload:
+        """A new topic with so many messages."""
+        workload = Workload(f"bench-{uuid.uuid4().hex[:8]}", count, partitions)
+        workload.produce(self.kafka)
+        return workload
+
+    def run(
+        self, contender: str, workload: Workload, *, keep: bool = False, python: str = sys.executable, **task: Any
+    ) -> dict[str, Any]:
+        """Let one contender consume the topic to its end, with an empty store unless `keep`.
+
+        Returns:
+            What `bench.run_one` measured, and what Redis did meanwhile: CPU per message, bytes more than before.
+
+        Raises:
+            RuntimeError: it failed, or processed a key twice or not at all.
+        """
+        client = self.redis.client()
+        if not keep:
+            client.flushall()
+        before, memory = client.info("cpu"), client.info("memory")["used_memory"]
+        figures = self._measured(python, self._spec(contender, workload, task))
+        after = client.info("cpu")
+        spent_s = sum(after[name] - before[name] for name in ("used_cpu_sys", "used_cpu_user"))
+        figures["redis_us"] = spent_s / workload.count * 1e6
+        figures["redis_bytes"] = client.info("memory")["used_memory"] - memory
+        client.close()
+        expected = workload.distinct if figures["deduplicates"] else workload.count
+        if figures["processings"] != expected:
+            raise RuntimeError(f"{contender} processed {figures['processings']} messages, {expected} were to be")
+        return figures
+
+    def _spec(self, contender: str, workload: Workload, task: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "contender": contender,
+            "bootstrap": self.kafka.bootstrap,
+            "store": self.redis.url,
+            "topic": workload.topic,
+            "group": f"bench-{uuid.uuid4().hex[:8]}",
+            "count": workload.count,
+            **task,
+        }
+
+    def _measured(self, python: str, spec: dict[str, Any]) -> dict[str, Any]:
+        command = [python, "-m", "bench.run_one", json.dumps(spec)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{spec['contender']} failed:\n{done.stderr[-3000:]}")
+        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return figures

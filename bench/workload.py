@@ -1,0 +1,60 @@
+"""The messages of a benchmark: 300-byte JSON payments, the key in a header, every fifth one a repeat."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Producer
+
+if TYPE_CHECKING:
+    from kafka_once.testing.services import KafkaServer
+
+__all__ = ["HEADER", "Workload", "payload_of"]
+
+HEADER = "idempotency-key"
+_BYTES = 300
+
+
+def payload_of(number: int) -> bytes:
+    record = {"id": f"{number:032x}", "amount": "12.34", "account": number % 1000, "note": ""}
+    record["note"] = "x" * (_BYTES - len(json.dumps(record)))
+    return json.dumps(record).encode()
+
+
+class Workload:
+    """A topic with `count` messages, a fifth of them repeats of earlier ones.
+
+    Attributes:
+        distinct: how many different keys there are, which is how often a handler that is de-duplicated runs.
+    """
+
+    def __init__(self, topic: str, count: int, partitions: int) -> None:
+        self.topic = topic
+        self.count = count
+        self.partitions = partitions
+        self.distinct = 0
+
+    def produce(self, server: KafkaServer, seed: int = 1) -> None:
+        server.create_topic(self.topic, self.partitions)
+        settings = {"bootstrap.servers": server.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
+        producer, rng = Producer(settings), random.Random(seed)
+        for position in range(self.count):
+            number = self._next(rng, position)
+            producer.produce(
+                self.topic,
+                payload_of(number),
+                key=b"%d" % (number % 1000),
+                partition=position % self.partitions,
+                headers=[(HEADER, f"{number:032x}".encode())],
+            )
+            if position % 1000 == 0:
+                producer.poll(0)
+        assert producer.flush(120) == 0
+
+    def _next(self, rng: random.Random, position: int) -> int:
+        if self.distinct and position % 5 == 4:
+            return rng.randrange(self.distinct)
+        self.distinct += 1
+        return self.distinct - 1
