@@ -31,8 +31,9 @@ class App:
     Args:
         bootstrap_servers: Kafka's addresses.
         group: the consumer group.
-        store: URL of the Redis that holds the claims; needed for `effectively_once`. Default none.
-        settings: every other setting by its name; see the table in the README.
+        store: URL of the Redis that holds the claims; needed for `effectively_once`.
+        settings: every other setting by its name; see the table in the README. What is not said here, these three too,
+            is taken from environment variables and from a `settings_file`.
 
     Raises:
         ConfigurationError: a setting is wrong. Nothing was consumed; correct it.
@@ -40,14 +41,14 @@ class App:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        bootstrap_servers: str | None = None,
         *,
-        group: str,
+        group: str | None = None,
         store: str | None = None,
         adapters: Adapters | None = None,
         **settings: Any,
     ) -> None:
-        self.settings = Settings(bootstrap_servers=bootstrap_servers, group=group, store=store, **settings)
+        self.settings = Settings.of(bootstrap_servers=bootstrap_servers, group=group, store=store, **settings)
         self._adapters = adapters or Adapters()
         self._routes: list[Route] = []
         self._member: Member | None = None

@@ -112,11 +112,12 @@ class Consumer:
     """`poll` returns only what needs processing; `commit(message=…)` completes it, and the offsets follow when safe.
 
     Args:
-        conf: confluent-kafka's settings, with `bootstrap.servers` and `group.id`. Those that would break the promise
-            are refused by name.
+        conf: confluent-kafka's settings, `bootstrap.servers` and `group.id` among them. Those that would break the
+            promise are refused by name.
         store: URL of the Redis that holds the claims.
         key: where the idempotency key stands.
-        settings: every other setting by its name; see the table in the README.
+        settings: every other setting by its name; see the table in the README. What is said nowhere here is taken from
+            environment variables and from a `settings_file`.
 
     Raises:
         ConfigurationError: a setting is wrong; correct it, nothing was consumed.
@@ -133,10 +134,7 @@ class Consumer:
     ) -> None:
         kafka = dict(conf)
         servers, group = kafka.pop("bootstrap.servers", None), kafka.pop("group.id", None)
-        if not servers or not group:
-            missing = "group.id" if servers else "bootstrap.servers"
-            raise ConfigurationError(missing, None, "the consumer cannot start without it: put it into conf")
-        self.settings = Settings(bootstrap_servers=servers, group=group, store=store, kafka=kafka, **settings)
+        self.settings = Settings.of(bootstrap_servers=servers, group=group, store=store, kafka=kafka, **settings)
         if key is None and self.settings.semantics is Semantics.EFFECTIVELY_ONCE:
             raise ConfigurationError("key", None, 'say what identifies the work: key=header("…"), field("…"), …')
         self._rule = key_rule(self.settings, key)

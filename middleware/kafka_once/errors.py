@@ -54,13 +54,15 @@ class ConfigurationError(KafkaOnceError):
         setting: its name, as the user wrote it.
         value: what it was set to; never a secret.
         remedy: what to write instead, as a sentence.
+        place: where it was set, if not in the code. Default "".
     """
 
-    def __init__(self, setting: str, value: object, remedy: str) -> None:
-        super().__init__(f"{setting}={value!r}: {remedy}")
+    def __init__(self, setting: str, value: object, remedy: str, place: str = "") -> None:
+        super().__init__(f"{setting}={value!r}{f' ({place})' if place else ''}: {remedy}")
         self.setting = setting
         self.value = value
         self.remedy = remedy
+        self.place = place
 
 
 class MessageError(KafkaOnceError):

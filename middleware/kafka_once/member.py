@@ -16,6 +16,7 @@ from kafka_once.core.engine import Engine
 from kafka_once.core.events import Counters, Note
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Intake, KeyRule, Routes
 from kafka_once.keys import KeyLike, key_for
 from kafka_once.observers import log_note
@@ -36,11 +37,15 @@ def open_broker(settings: Settings) -> Broker:
     """The broker of these settings, not yet a member of its group."""
     from kafka_once.brokers.kafka import KafkaBroker
 
-    return KafkaBroker(
-        settings.librdkafka(),
-        on_warning=lambda text: log.warning("%s", text),
-        answer_timeout_s=_answer_s(settings),
-    )
+    try:
+        return KafkaBroker(
+            settings.librdkafka(),
+            on_warning=lambda text: log.warning("%s", text),
+            answer_timeout_s=_answer_s(settings),
+        )
+    except ConfigurationError as error:
+        placed = settings.placed(error)
+    raise placed
 
 
 def _answer_s(settings: Settings) -> float:

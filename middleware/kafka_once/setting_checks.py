@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -22,7 +23,9 @@ __all__ = [
     "STORE_FORM",
     "check_together",
     "check_topics",
+    "file_path",
     "legal_name",
+    "never_as_none",
     "no_bool",
     "printable",
     "server_list",
@@ -101,6 +104,18 @@ def no_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("no number")  # noqa: TRY004  (pydantic takes ValueErrors)
     return value
+
+
+def never_as_none(value: object) -> object:
+    """TOML and the environment have no None."""
+    return None if isinstance(value, str) and value.strip().lower() == "never" else value
+
+
+def file_path(path: object) -> object:
+    """One text of a text or a path."""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError("no path")
+    return os.fspath(path)
 
 
 def printable(text: str) -> str:

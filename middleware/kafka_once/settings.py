@@ -6,17 +6,18 @@ and meaning; a property `…_ms` if it is a duration; a check in `setting_checks
 
 from __future__ import annotations
 
-import difflib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kafka_once import setting_checks as checks
+from kafka_once import setting_problems as problems
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
+from kafka_once.setting_sources import Layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-__all__ = ["Settings", "settings_table"]
+__all__ = ["Settings", "default_shown", "settings_table"]
 
 Count = Annotated[int, BeforeValidator(checks.no_bool)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+FilePath = Annotated[str, BeforeValidator(checks.file_path)]
 Name = Annotated[str, AfterValidator(checks.legal_name)]
 Servers = Annotated[str, BeforeValidator(checks.server_list)]
 StoreUrl = Annotated[SecretStr, BeforeValidator(checks.store_url)]
@@ -72,11 +74,17 @@ _REPORT_BOUNDS: Any = {"ge": timedelta(seconds=1), "le": timedelta(days=1)}
 class Settings(BaseSettings):
     """The settings of an app, frozen. Durations are timedeltas here and whole milliseconds as `…_ms`.
 
+    What the code does not say is taken from environment variables and from a file, see `setting_sources.py`.
+
+    Args:
+        given: what the code says.
+
     Raises:
-        ConfigurationError: a setting is wrong: the first one found, with its value (never a secret) and a remedy.
+        ConfigurationError: a setting is wrong: the first one found, with its value (never a secret), where it was set,
+            and a remedy.
     """
 
-    model_config = SettingsConfigDict(env_prefix="KAFKA_ONCE_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bootstrap_servers: Servers = _setting(
         ..., 'host:port, more than one with commas between: "localhost:9092"', "", "Kafka's addresses to start from"
@@ -96,7 +104,8 @@ class Settings(BaseSettings):
     )
     kafka: dict[str, Any] = _setting(
         {},
-        "a dict of librdkafka's settings by their own names",
+        "a dict of librdkafka's settings by their own names; in the environment "
+        'KAFKA_ONCE_KAFKA__SASL_PASSWORD=… for "sasl.password", in a file a table [kafka]',
         "",
         "Passed through to librdkafka: security, time-outs, assignment strategy",
         repr=False,  # passwords
@@ -115,11 +124,13 @@ class Settings(BaseSettings):
     backoff_max: Duration = _duration(30, 0.001, _DAY, "The longest wait between two attempts")
     drain: Duration = _duration(20, 0, _HOUR, "How long running handlers may take to end at a stop or a revoke")
     commit_every: Duration = _duration(0.5, 0.01, _MINUTE, "How often the frontier is committed to Kafka")
-    report_every: Annotated[Duration, Field(**_REPORT_BOUNDS)] | None = _setting(
+    report_every: Annotated[
+        Annotated[Duration, Field(**_REPORT_BOUNDS)] | None, BeforeValidator(checks.never_as_none)
+    ] = _setting(
         timedelta(seconds=60),
-        f"None for never, or {_duration_form(**_REPORT_BOUNDS)}",
+        f'"never" (or None), or {_duration_form(**_REPORT_BOUNDS)}',
         "duration",
-        "How often the counters are logged; None for never",
+        'How often the counters are logged; `"never"` for never',
     )
     concurrency: Count = _count(16, 1, 10_000, "lanes", "How many handlers run at once")
     buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
@@ -148,30 +159,48 @@ class Settings(BaseSettings):
     cluster: str = _setting(
         "", "a name of at most 255 characters", "", "Names the Kafka cluster instead of its id", max_length=255
     )
+    settings_file: FilePath | None = _setting(
+        None, "the path of a TOML file", "", "A TOML file that says what neither the code nor the environment says"
+    )
+
+    _layers: Layers = PrivateAttr()
 
     def __init__(self, **given: Any) -> None:
-        for name in given:
-            if name not in type(self).model_fields:
-                raise _unknown(name)
+        layers = Layers(given, type(self).model_fields)
+        for layer in layers:
+            for name in layer.values:
+                if name not in type(self).model_fields:
+                    raise problems.unknown(name, layer.place_of(name) if layer.path else "", type(self).model_fields)
         try:
-            super().__init__(**given)
+            super().__init__(layers=layers)
         except ValidationError as exc:
-            problem = _first_problem(exc, given)
+            problem = problems.first_of(exc, layers, type(self).model_fields)
+        except ConfigurationError as exc:
+            problem = problems.placed(exc, layers)
         else:
+            self._layers = layers
             return
         raise problem  # out here: a ValidationError, which carries the input, must not be its context
 
     @classmethod
+    def of(cls, *, bootstrap_servers: str | None, group: str | None, store: str | None, **settings: Any) -> Self:
+        """The settings of a program that leaves out, as None, what the environment or a file says."""
+        named = {"bootstrap_servers": bootstrap_servers, "group": group, "store": store}
+        return cls(**{name: value for name, value in named.items() if value is not None}, **settings)
+
+    @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the code says; environment and file are to come."""
-        return (init_settings,)
+        """One source for each layer, the strongest first. Read by us, so that an error can tell where a value stood."""
+        assert isinstance(init_settings, InitSettingsSource)
+        layers: Layers = init_settings.init_kwargs["layers"]
+        return tuple(InitSettingsSource(settings_cls, dict(layer.values)) for layer in layers)
 
     @model_validator(mode="before")
     @classmethod
@@ -182,6 +211,15 @@ class Settings(BaseSettings):
     def _check(self) -> Settings:
         checks.check_together(self)
         return self
+
+    @property
+    def layers(self) -> Layers:
+        """What was said where."""
+        return self._layers
+
+    def placed(self, error: ConfigurationError) -> ConfigurationError:
+        """An error of these settings, with the place where the value stood if that is not the code."""
+        return problems.placed(error, self._layers)
 
     def check_topics(self, topics: Sequence[str]) -> None:
         """Refuse topics that cannot be consumed with these settings.
@@ -249,7 +287,7 @@ def settings_table() -> str:
     """All settings as a Markdown table: name, default, unit, meaning. The README's copy is compared with it."""
     rows = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
     for name, info in Settings.model_fields.items():
-        rows.append(f"| `{name}` | {_default_shown(info)} | {_extra(info, 'unit') or '–'} | {info.description} |")
+        rows.append(f"| `{name}` | {default_shown(info)} | {_extra(info, 'unit') or '–'} | {info.description} |")
     return "\n".join(rows) + "\n"
 
 
@@ -258,30 +296,9 @@ def _extra(info: FieldInfo, name: str) -> str:
     return str(info.json_schema_extra[name] or "")
 
 
-def _default_shown(info: FieldInfo) -> str:
+def default_shown(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     if isinstance(info.default, timedelta):
         return show_duration(info.default)
     return _extra(info, "shown_default") or ("none" if info.default in (None, "", {}) else str(info.default))
-
-
-def _unknown(name: str) -> ConfigurationError:
-    known = list(Settings.model_fields)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    remedy = (
-        f"no such setting; did you mean {nearest[0]}?" if nearest else f"no such setting; there are {', '.join(known)}"
-    )
-    return ConfigurationError(name, checks.HIDDEN, remedy)
-
-
-def _first_problem(exc: ValidationError, given: dict[str, Any]) -> ConfigurationError:
-    problem = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    name = str(problem["loc"][0])
-    form = _extra(Settings.model_fields[name], "form")
-    if problem["type"] == "missing":
-        return ConfigurationError(name, None, f"it is required; write {form}")
-    value = given.get(name)
-    if name == "instance_id" and value is None:
-        name, value = 'kafka["group.instance.id"]', given["kafka"]["group.instance.id"]
-    return ConfigurationError(name, checks.shown(name, value), f"write {form}")

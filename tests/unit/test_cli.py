@@ -344,7 +344,7 @@ def test_the_store_of_a_target_belongs_to_its_cluster_and_group():
 def test_the_documented_help_is_the_real_one():
     page = (ROOT / "docs" / "cli.md").read_text()
     blocks = re.findall(r"```\n\$ kafka-once( [a-z-]+)? --help\n(.*?)```", page, re.DOTALL)
-    assert [name.strip() for name, _ in blocks] == ["", "run", "check", "stats", "in-doubt"]
+    assert [name.strip() for name, _ in blocks] == ["", "run", "check", "settings", "stats", "in-doubt"]
     for name, text in blocks:
         shown = CliRunner().invoke(commands, [*name.split(), "--help"], prog_name="kafka-once").stdout
         assert text.strip() == shown.strip(), f"docs/cli.md: the help of kafka-once{name} has changed"

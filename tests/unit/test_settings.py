@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import traceback
 from datetime import timedelta
@@ -67,12 +66,6 @@ def test_messages_that_cannot_be_processed_stop_the_consumer_or_go_to_the_dead_l
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         make().lease = timedelta(seconds=1)  # type: ignore[misc]
-
-
-def test_environment_is_not_read_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "KAFKA_ONCE_ATTEMPTS", "9")
-
-    assert make().attempts == 5
 
 
 def test_table_has_a_row_for_every_setting() -> None:

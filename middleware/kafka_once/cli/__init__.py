@@ -7,7 +7,7 @@ wrong into one sentence. `docs/cli.md` shows the commands as people see them.
 import typer
 
 from kafka_once.cli import check as check
-from kafka_once.cli import in_doubt, run, stats
+from kafka_once.cli import in_doubt, run, settings, stats
 
 __all__ = ["commands", "main"]
 
@@ -22,6 +22,7 @@ commands = typer.Typer(
 )
 commands.command("run")(run.run)
 commands.command("check")(check.check)
+commands.command("settings")(settings.settings)
 commands.command("stats")(stats.stats)
 commands.command("in-doubt")(in_doubt.in_doubt)
 

@@ -12,6 +12,7 @@ from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Routes
 from kafka_once.member import Adapters
 from kafka_once.ports import Namespace, Store
+from kafka_once.setting_sources import Layers
 from kafka_once.settings import Settings
 
 __all__ = ["AppName", "Cluster", "Group", "Json", "KafkaConfig", "Servers", "StoreUrl", "Target", "target_of"]
@@ -98,14 +99,17 @@ def target_of(
 def _settings(
     servers: str | None, group: str | None, store: str | None, kafka_config: Path | None, cluster: str | None
 ) -> Settings:
-    if servers is None or group is None:
-        missing = "--group" if servers else "--bootstrap-servers"
-        raise ConfigurationError(missing, None, "name an app (module:app), or give --bootstrap-servers and --group")
-    given: dict[str, Any] = {"bootstrap_servers": servers, "group": group, "store": store, "cluster": cluster or ""}
-    if store is None:
-        given["semantics"] = Semantics.AT_LEAST_ONCE  # the only one that needs no store
+    options = {"bootstrap_servers": servers, "group": group, "store": store, "cluster": cluster}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if kafka_config is not None:
         given["kafka"] = _read(kafka_config)
+    layers = Layers(given, Settings.model_fields)
+    for name in ("bootstrap_servers", "group"):
+        if layers.saying(name) is None:
+            remedy = "name an app (module:app), or give --bootstrap-servers and --group"
+            raise ConfigurationError(f"--{name.replace('_', '-')}", None, remedy)
+    if layers.saying("store") is None:
+        given["semantics"] = Semantics.AT_LEAST_ONCE  # the only one that needs no store
     return Settings(**given)
 
 
