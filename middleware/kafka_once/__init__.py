@@ -19,7 +19,7 @@ from kafka_once.errors import (
     StoreUnavailable,
     UndecodablePayload,
 )
-from kafka_once.keys import compose, coordinates, field, header, record_key
+from kafka_once.keys import cloudevent, compose, coordinates, field, header, record_key
 from kafka_once.message import Coordinates, Message, TopicPartition
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "StoreUnavailable",
     "TopicPartition",
     "UndecodablePayload",
+    "cloudevent",
     "compose",
     "coordinates",
     "field",

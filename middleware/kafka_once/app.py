@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from kafka_once.core.events import Counters
 from kafka_once.core.semantics import Semantics
+from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError
 from kafka_once.executors import Handlers
 from kafka_once.intake import Route, Routes
@@ -55,7 +56,11 @@ class App:
         self._counters = Counters()
 
     def handler(
-        self, *topics: str, key: KeyLike | None = None, idempotent: bool = False
+        self,
+        *topics: str,
+        key: KeyLike | None = None,
+        idempotent: bool = False,
+        payload: Deserializer | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Register a handler; the function itself is returned unchanged.
 
@@ -64,6 +69,8 @@ class App:
             key: where the idempotency key stands; needed unless the handler is idempotent or the app at_least_once.
             idempotent: the handler declares that running it again changes nothing (adding to a set): it runs without
                 a claim, and every repeat is processed. Default False.
+            payload: a confluent-kafka `Deserializer` object that makes the payload (a schema registry's, say), instead
+                of the annotation. A `field` key is read from what it makes. Default None.
 
         Raises:
             ConfigurationError: the handler, its key or its topics do not fit the settings.
@@ -73,8 +80,8 @@ class App:
         def register(function: HandlerFunction) -> HandlerFunction:
             if self._member is not None:
                 raise ConfigurationError("handler", function.__name__, "register handlers before the app is started")
-            rule = key_rule(self.settings, None if idempotent else key)
-            route = Route(topics, rule, function, HandlerSignature.of(function))
+            rule = key_rule(self.settings, None if idempotent else key, payload)
+            route = Route(topics, rule, function, HandlerSignature.of(function, payload))
             Routes([*self._routes, route])  # refuses a topic that has a handler already
             self._routes.append(route)
             return function

@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 
 from kafka_once.core.events import Kind, Note
 from kafka_once.core.semantics import Semantics
+from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError, NeverCompleted
 from kafka_once.handout import HandOut
 from kafka_once.intake import Route, Routes
@@ -116,6 +117,8 @@ class Consumer:
             promise are refused by name.
         store: URL of the Redis that holds the claims.
         key: where the idempotency key stands.
+        payload: a confluent-kafka `Deserializer` object; a `field` key is read from what it makes of the payload. The
+            loop is given the bytes all the same. Default None: the payload is JSON for such a key.
         settings: every other setting by its name; see the table in the README. What is said nowhere here is taken from
             environment variables and from a `settings_file`.
 
@@ -129,6 +132,7 @@ class Consumer:
         *,
         store: str | None = None,
         key: KeyLike | None = None,
+        payload: Deserializer | None = None,
         adapters: Adapters | None = None,
         **settings: Any,
     ) -> None:
@@ -137,7 +141,7 @@ class Consumer:
         self.settings = Settings.of(bootstrap_servers=servers, group=group, store=store, kafka=kafka, **settings)
         if key is None and self.settings.semantics is Semantics.EFFECTIVELY_ONCE:
             raise ConfigurationError("key", None, 'say what identifies the work: key=header("…"), field("…"), …')
-        self._rule = key_rule(self.settings, key)
+        self._rule = key_rule(self.settings, key, payload)
         given = adapters or Adapters()
         self._adapters = Adapters(given.broker, given.store, [*given.observers, self._call_back])
         self._executor = HandOut(limit=self.settings.buffer)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from kafka_once.core.delivery import Defect
 from kafka_once.core.semantics import KeyPolicy
+from kafka_once.deserializers import is_passing
 from kafka_once.errors import ConfigurationError, MissingKey, UndecodablePayload
 from kafka_once.keys import Key, digest
 from kafka_once.message import Message
+from kafka_once.payloads import Decoder
 from kafka_once.signatures import HandlerSignature
 
 __all__ = ["Intake", "KeyRule", "Route", "Routes"]
@@ -25,12 +27,19 @@ class KeyRule:
         scope: within which keys are distinct; None: the source topic.
         on_missing: the policy.
         stop_on_bad_payload: the policy for a payload that the key cannot be read from.
+        decoder: makes the object that the key is read from; None: the key is read from the message alone.
     """
 
     key: Key | None
     scope: str | None
     on_missing: KeyPolicy
     stop_on_bad_payload: bool
+    decoder: Decoder | None = None
+
+    def extract(self, message: Message) -> bytes:
+        """The message's key. Raises what `Key.extract` raises, and what the decoder does."""
+        assert self.key is not None
+        return self.key.extract(message, None if self.decoder is None else self.decoder.decode(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,17 @@ class Intake:
         if rule.key is None:
             return None, None
         try:
-            key = rule.key.extract(message)
+            key = rule.extract(message)
         except MissingKey as error:
             return _without_key(message, rule, error)
         except UndecodablePayload as error:
             defect = Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
             return _digest_of_coordinates(message, rule), defect
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            # The schema registry cannot be asked: that is not the message's fault, and no reason to pass it by.
+            return _digest_of_coordinates(message, rule), Defect("payload not readable now", error, fatal=True)
         message.idempotency_key = key
         return digest(rule.scope or topic, key), None
 

@@ -52,7 +52,23 @@ def member(node: object, name: str) -> object:
         return getattr(node, attribute) if attribute in fields else (node.model_extra or {}).get(name)
     if is_dataclass(node):
         return getattr(node, name, None)
-    return None
+    if hasattr(node, "DESCRIPTOR") and hasattr(node, "ListFields"):  # Protobuf: a field that is not set has a default
+        return next((value for field, value in node.ListFields() if field.name == name), None)
+    return _attribute(node, name)
+
+
+def _attribute(node: object, name: str) -> object:
+    """What an object of a plain class carries itself; nothing of what every object of its class has."""
+    carried = getattr(node, "__dict__", {})
+    if name in carried:
+        return carried[name]
+    slots = {slot for kind in type(node).__mro__ for slot in _slots_of(kind)}
+    return getattr(node, name, None) if name in slots else None
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def text_of(value: object) -> str | bytes | None:

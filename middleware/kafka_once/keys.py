@@ -32,6 +32,7 @@ __all__ = [
     "KeyLike",
     "KeyPolicy",
     "KeyReader",
+    "cloudevent",
     "compose",
     "coordinates",
     "digest",
@@ -49,13 +50,19 @@ DIGEST_BYTES: Final = 16
 
 
 class Key(ABC):
-    """How to find a message's idempotency key. Made by `header`, `field`, `record_key`, `coordinates` and `compose`."""
+    """How to find a message's idempotency key. Made by `header`, `field`, `record_key`, `cloudevent`, `coordinates` and
+    `compose`.
 
-    __slots__ = ("_definition", "max_key_bytes")
+    Attributes:
+        reads_object: it is read from the object that a Deserializer makes of the payload, where there is one.
+    """
+
+    __slots__ = ("_definition", "max_key_bytes", "reads_object")
 
     def __init__(self, definition: str) -> None:
         self._definition = definition
         self.max_key_bytes = MAX_KEY_BYTES
+        self.reads_object = False
 
     def __repr__(self) -> str:
         return self._definition
@@ -130,6 +137,15 @@ def field(path: str) -> Key:
 def record_key() -> Key:
     """The Kafka record key is the idempotency key. Right only if no two different works share a record key."""
     return _RecordKey("record_key()")
+
+
+def cloudevent() -> Key:
+    """A CloudEvent's source and id together are the key, in binary mode (headers `ce_source` and `ce_id`) and in
+    structured mode (content-type `application/cloudevents+json`, both in the JSON envelope).
+
+    Both modes give the same key, which is that of `compose(header("ce_source"), header("ce_id"))`.
+    """
+    return _CloudEvent("cloudevent()")
 
 
 def coordinates() -> Key:
@@ -236,6 +252,7 @@ class _Field(Key):
     def __init__(self, path: str) -> None:
         super().__init__(f"field({path!r})")
         self.names = path.split(".")
+        self.reads_object = True
 
     def read(self, message: Message, decoded: object) -> object:
         if decoded is not None:
@@ -251,6 +268,39 @@ class _Field(Key):
         return node
 
 
+class _CloudEvent(Key):
+    """The CloudEvents specification makes the two together unique for each event; each alone is not."""
+
+    __slots__ = ()
+
+    def read(self, message: Message, decoded: object) -> object:  # noqa: ARG002  (an envelope is JSON, whatever is in it)
+        mode = _content_type(message)
+        if not mode.startswith("application/cloudevents"):
+            parts = [message.header("ce_source"), message.header("ce_id")]
+        elif mode == "application/cloudevents+json":
+            envelope = fast_json(message)
+            parts = [envelope.get(name) if type(envelope) is dict else None for name in ("source", "id")]
+        else:
+            raise MissingKey(f"{self!r}: of structured events those in JSON can be read, one in a message")
+        return b"".join(_part(b"P", self._attribute(name, part)) for name, part in zip(_EVENT_KEY, parts, strict=True))
+
+    def _attribute(self, name: str, value: object) -> bytes:
+        if not isinstance(value, str | bytes):  # the specification knows no other: a number was not made by its SDKs
+            raise MissingKey(f"{self!r}: the event has no {name}")
+        if not (encoded := self._encode(value)):
+            raise MissingKey(f"{self!r}: the event's {name} is empty")
+        return encoded
+
+
+_EVENT_KEY: Final = ("source", "id")
+
+
+def _content_type(message: Message) -> str:
+    """The media type in small letters, without its parameters; empty if there is none."""
+    value = message.header("content-type") or b""
+    return value.partition(b";")[0].strip().lower().decode("latin-1")
+
+
 class _Composition(Key):
     """Each part with its kind and its length before it.
 
@@ -262,15 +312,17 @@ class _Composition(Key):
     def __init__(self, parts: tuple[Key, ...]) -> None:
         super().__init__(f"compose({', '.join(map(repr, parts))})")
         self.parts = parts
+        self.reads_object = any(part.reads_object for part in parts)
 
     def read(self, message: Message, decoded: object) -> object:
-        encoded = bytearray()
-        for part in self.parts:
-            key = part.encoded(message, decoded)
-            encoded += b"C" if isinstance(part, _Composition) else b"P"
-            encoded += len(key).to_bytes(8, "big")
-            encoded += key
-        return bytes(encoded)
+        return b"".join(
+            _part(b"C" if isinstance(part, _Composition | _CloudEvent) else b"P", part.encoded(message, decoded))
+            for part in self.parts
+        )
+
+
+def _part(kind: bytes, key: bytes) -> bytes:
+    return kind + len(key).to_bytes(8, "big") + key
 
 
 # --------------------------------------------------------------------------------------------- what the user gave us
@@ -283,8 +335,11 @@ def _is_text(value: object) -> bool:
 def _check_reader(key: object) -> None:
     if isinstance(key, str):
         raise ConfigurationError("key", key, f"say where it stands: header({key!r}) or field({key!r})")
-    if any(key is maker for maker in (header, field, record_key, coordinates, compose)):
+    if any(key is maker for maker in (header, field, record_key, cloudevent, coordinates, compose)):
         raise ConfigurationError("key", key, f"call it: {getattr(key, '__name__', '')}(...)")
     if inspect.isclass(key) or inspect.iscoroutinefunction(key) or not callable(key):
-        remedy = "write header(name), field(path), record_key(), coordinates(), or a plain function of the message"
+        remedy = (
+            "write header(name), field(path), record_key(), cloudevent(), coordinates(), or a plain function of the "
+            "message"
+        )
         raise ConfigurationError("key", key, remedy)

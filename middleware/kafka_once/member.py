@@ -16,6 +16,7 @@ from kafka_once.core.engine import Engine
 from kafka_once.core.events import Counters, Note
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.deserializers import Deserialized, Deserializer
 from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Intake, KeyRule, Routes
 from kafka_once.keys import KeyLike, key_for
@@ -87,10 +88,18 @@ def mark_of(namespace: Namespace) -> str:
     return f"kafka-once:1:{name}"
 
 
-def key_rule(settings: Settings, key: KeyLike | None) -> KeyRule:
-    """How keys are found under these settings; a key of None means that nothing is de-duplicated."""
+def key_rule(settings: Settings, key: KeyLike | None, payload: Deserializer | None = None) -> KeyRule:
+    """How keys are found under these settings.
+
+    Args:
+        settings: checked.
+        key: None means that nothing is de-duplicated.
+        payload: makes the objects that a `field` key is read from. Default None: it is read from JSON.
+    """
+    found = None if key is None else key_for(key, settings.max_key_bytes)
     return KeyRule(
-        key=None if key is None else key_for(key, settings.max_key_bytes),
+        key=found,
+        decoder=None if payload is None or found is None or not found.reads_object else Deserialized(payload),
         scope=settings.scope,
         on_missing=KeyPolicy(settings.on_missing_key),
         stop_on_bad_payload=settings.on_bad_payload is FailurePolicy.STOP,

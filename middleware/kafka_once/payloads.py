@@ -24,7 +24,7 @@ from pydantic.errors import PydanticUserError
 from kafka_once.errors import ConfigurationError, UndecodablePayload
 from kafka_once.message import Message
 
-__all__ = ["Decoder", "decoder_for"]
+__all__ = ["Decoder", "decoder_for", "union_members"]
 
 
 class Decoder(Protocol):
@@ -46,7 +46,7 @@ def decoder_for(annotation: Any) -> Decoder:
     Raises:
         ConfigurationError: no payload can become such a type; correct the annotation, nothing was consumed.
     """
-    members = [_without_new_type(member) for member in _union_members(annotation)]
+    members = [_without_new_type(member) for member in union_members(annotation)]
     kinds = [member for member in members if member is not type(None)]
     if members == [Message]:
         return _WholeMessage()
@@ -160,7 +160,8 @@ def _without_new_type(annotation: Any) -> Any:
     return annotation
 
 
-def _union_members(annotation: Any) -> tuple[Any, ...]:
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, None's type among them; the annotation itself if it is none."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)

@@ -6,7 +6,8 @@
 
 All three also as `async def`, as a method or as an object with `__call__`. Parameters with a default keep it.
 The payload's annotation is required: whether bytes or JSON is meant cannot be guessed, and a wrong guess would
-dead-letter a topic.
+dead-letter a topic. Unless a Deserializer makes the payload: then the annotation is for readers and type checkers, and
+says only whether the handler takes None for a tombstone.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from inspect import Parameter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from kafka_once.deserializers import Deserialized, Deserializer
 from kafka_once.errors import ConfigurationError
 from kafka_once.message import Message
-from kafka_once.payloads import Decoder, decoder_for
+from kafka_once.payloads import Decoder, decoder_for, union_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +51,12 @@ class HandlerSignature:
     takes_message: bool
 
     @classmethod
-    def of(cls, handler: Callable[..., object], decoder: Decoder | None = None) -> HandlerSignature:
+    def of(cls, handler: Callable[..., object], payload: Deserializer | None = None) -> HandlerSignature:
         """Look at a handler when it is decorated.
 
         Args:
             handler: a function, method or callable object, sync or async.
-            decoder: makes the payload instead of the annotation, which may then be missing. Default None.
+            payload: makes the payload instead of the annotation, which may then be missing. Default None.
 
         Raises:
             ConfigurationError: it cannot be called with a message; correct it, nothing was consumed.
@@ -65,8 +67,10 @@ class HandlerSignature:
         annotations = _annotations_of(code, parameters, name)
         if len(parameters) == 2:
             _check_second(parameters[1], annotations, name)
-        if decoder is None or annotations.get(parameters[0].name) is Message:
+        if payload is None:
             decoder = _decoder_of(parameters, annotations, name)
+        else:
+            decoder = _deserialized(payload, annotations.get(parameters[0].name, Any), name)
         return cls(name, inspect.iscoroutinefunction(code), decoder, len(parameters) == 2)
 
     def arguments(self, message: Message) -> tuple[object, ...]:
@@ -143,6 +147,14 @@ def _annotations_of(code: Callable[..., object], parameters: list[Parameter], na
 def _check_second(second: Parameter, annotations: dict[str, Any], name: str) -> None:
     if annotations.get(second.name, Message) not in (Message, Any, object):
         raise ConfigurationError("handler", name, f"its second parameter {second.name!r} is no Message; {_FORMS}")
+
+
+def _deserialized(payload: Deserializer, annotation: Any, name: str) -> Decoder:
+    kinds = union_members(annotation)
+    if Message in kinds:
+        remedy = "it asks for the message, so payload= would make nothing for it; write (payload, message)"
+        raise ConfigurationError("handler", name, remedy)
+    return Deserialized(payload, accepts_none=any(kind in (Any, object, None, type(None)) for kind in kinds))
 
 
 def _decoder_of(parameters: list[Parameter], annotations: dict[str, Any], name: str) -> Decoder:

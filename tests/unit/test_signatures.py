@@ -171,16 +171,6 @@ def test_class_inside_a_function_is_refused_with_a_remedy() -> None:
         HandlerSignature.of(handle)
 
 
-def test_decoder_of_the_users_stands_for_the_annotation() -> None:
-    class Fixed:
-        def decode(self, message: Message) -> object:
-            return message.offset
-
-    assert HandlerSignature.of(without_annotation, Fixed()).arguments(MESSAGE) == (1,)
-    assert HandlerSignature.of(of_payload, Fixed()).arguments(MESSAGE) == (1,)
-    assert HandlerSignature.of(of_message, Fixed()).arguments(MESSAGE) == (MESSAGE,)
-
-
 def test_payload_that_does_not_fit_is_undecodable() -> None:
     with pytest.raises(UndecodablePayload):
         HandlerSignature.of(of_payload).arguments(Message("payments", 0, 1, value=b"{}"))

@@ -13,8 +13,8 @@ from kafka_once.cli.onlooker import Onlooker, looking_at
 from kafka_once.cli.printing import wide_console
 from kafka_once.cli.target import AppName, Cluster, Group, Json, KafkaConfig, Servers, StoreUrl, Target, target_of
 from kafka_once.errors import BrokerRefused, ConfigurationError, MessageError, MissingKey
-from kafka_once.keys import Key, digest, header
-from kafka_once.message import Coordinates, TopicPartition
+from kafka_once.keys import digest, header
+from kafka_once.message import Coordinates, Message, TopicPartition
 from kafka_once.ports import Doubt
 
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most so many, the newest first.")]
@@ -104,24 +104,26 @@ class _Keys:
         if message is None:
             return _no_key("the message is not in Kafka any more")
         try:
-            key = self._definition(doubt.topic).extract(message)
+            key = self._key_of(message)
         except MessageError as error:
             return _no_key(str(error))
+        except Exception as error:  # noqa: BLE001  (a deserializer whose registry does not answer)
+            return _no_key(f"the payload cannot be read now ({type(error).__name__})")
         if digest(self._scope or doubt.topic, key) != doubt.digest:
             return _no_key("the key that stands there has another digest: another message, key definition or scope")
         return {"key": _as_text(key), "note": None}
 
-    def _definition(self, topic: str) -> Key:
+    def _key_of(self, message: Message) -> bytes:
         if self._key is not None:
-            return self._key
+            return self._key.extract(message)
         assert self._routes is not None
         try:
-            key = self._routes.of(topic).rule.key
+            rule = self._routes.of(message.topic).rule
         except AssertionError:  # the app read it once, and does so no more
-            key = None
-        if key is None:
-            raise MissingKey(f"the app has no key for topic {topic!r}")
-        return key
+            rule = None
+        if rule is None or rule.key is None:
+            raise MissingKey(f"the app has no key for topic {message.topic!r}")
+        return rule.extract(message)
 
 
 def _no_key(why: str) -> dict[str, str | None]:
