@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable, start_kafka, start_redis
+
+# How long an example takes says more of what else the machine does.
+settings.register_profile("kafka-once", deadline=None)
+settings.load_profile("kafka-once")
 
 Server = TypeVar("Server")
 
