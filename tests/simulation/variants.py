@@ -166,8 +166,8 @@ def run_again_on_fenced() -> Any:
         delivery.step(Event.REFUSED)
         self._desk.suspects.leave(delivery)
         self._desk.lanes.free_key(delivery)
-        if not delivery.settled and delivery.partition.lane.open >= 0:
-            self._desk.lanes._opened(delivery.partition.lane, 1)
+        if not delivery.settled and delivery.lane.open >= 0:
+            self._desk.lanes._opened(delivery.lane, 1)
         self._desk.return_(delivery)
 
     @contextmanager
@@ -210,7 +210,7 @@ def commit_without_waiting() -> Any:
         starting = [delivery for _, waiting in partition.awaiting for delivery in waiting]
         partition.awaiting.clear()
         if starting:
-            self._desk.start(partition.lane, starting)
+            self._desk.start(starting)
 
     return patch.object(Engine, "_settle_first", wrong)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.events import Kind
+from kafka_once.core.order import Order, lane_namer
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
 
@@ -58,7 +59,7 @@ class Assignment:
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
         desk = self._desk
         for name in names:
-            partition = self._partitions[name] = Partition(name, self._pace(name.topic))
+            partition = self._partitions[name] = Partition(name, self._pace(name.topic), lane_namer(Order.PARTITION))
             if desk.stopping:
                 partition.tenure = Tenure.LEAVING
             elif desk.talk is None:
@@ -99,7 +100,7 @@ class Assignment:
         self._desk.end_ownerships(partition)
 
     def _hand_back_waiting(self, partition: Partition) -> None:
-        for delivery in partition.lane.take_all():
+        for delivery in partition.take_waiting():
             self._desk.leave(delivery)
         self._claiming.hand_back(partition)
 
@@ -144,7 +145,8 @@ class Assignment:
         if partition.tenure is Tenure.JOINING:
             partition.tenure = Tenure.OWNED
             self._desk.note(Kind.OWNED, partition, text=f"ownership {ownership.number}, epoch {ownership.epoch}")
-            self._desk.lanes.enlist(partition.lane)
+            for lane in partition.lanes.values():
+                self._desk.lanes.enlist(lane)
         else:
             self._desk.end_ownerships(partition)
 

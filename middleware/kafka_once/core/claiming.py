@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kafka_once.core.correspondence import Answers, GiveBack
     from kafka_once.core.delivery import Defect, Delivery
     from kafka_once.core.desk import Desk
-    from kafka_once.core.lane import Lane
     from kafka_once.core.partition import Partition
 
 __all__ = ["Claiming"]
@@ -67,7 +66,7 @@ class Claiming:
                 blocked = True
                 self._on_refused(delivery, answer.grant)
         if starting:
-            self._start(group[0].partition.lane, starting)
+            self._start(starting)
 
     def _granted(self, delivery: Delivery, answer: ClaimAnswer, answers: Answers) -> None:
         delivery.step(Event.GRANTED)
@@ -123,9 +122,9 @@ class Claiming:
         ended = ", its process ended each time" if delivery.suspect else ""
         self._desk.condemn(delivery, f"attempts exhausted ({delivery.attempts}){ended}")
 
-    def _start(self, lane: Lane, deliveries: list[Delivery]) -> None:
+    def _start(self, deliveries: list[Delivery]) -> None:
         if not self._desk.at_most_once:
-            self._desk.start(lane, deliveries)
+            self._desk.start(deliveries)
             return
         for delivery in deliveries:
             delivery.step(Event.RECORD)
@@ -148,7 +147,7 @@ class Claiming:
         if grant is Grant.BUSY or grant is Grant.STALE:
             desk.counters.add("busy")
             delivery.refusals += 1
-            partition.lane.due_ms = desk.now_ms + _busy_ms(delivery.refusals)
+            delivery.lane.due_ms = desk.now_ms + _busy_ms(delivery.refusals)
         elif grant is not Grant.SKIPPED:
             self._on_superseded(partition)
         desk.return_(delivery)

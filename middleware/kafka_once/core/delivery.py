@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from kafka_once.core.events import Outcome
 
 if TYPE_CHECKING:
+    from kafka_once.core.lane import Lane
     from kafka_once.core.partition import Partition
     from kafka_once.message import Message
 
@@ -131,6 +132,7 @@ class Delivery:
         "error",
         "fence",
         "held",
+        "lane",
         "message",
         "offset",
         "outcome",
@@ -146,12 +148,13 @@ class Delivery:
     def __init__(
         self,
         message: Message,
-        partition: Partition,
+        lane: Lane,
         digest: bytes | None,
         defect: Defect | None = None,
     ) -> None:
         self.message = message
-        self.partition = partition
+        self.lane = lane
+        self.partition: Partition = lane.partition
         self.offset = message.offset
         self.digest = digest  # None: runs unprotected, or without a store
         self.defect = defect

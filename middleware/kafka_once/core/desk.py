@@ -10,7 +10,7 @@ from __future__ import annotations
 from kafka_once.core.correspondence import Correspondence, GiveBack
 from kafka_once.core.delivery import Defect, Delivery, Event, Phase
 from kafka_once.core.events import Counters, Kind, Note, Outcome
-from kafka_once.core.lane import Group, Lane
+from kafka_once.core.lane import Group
 from kafka_once.core.lanes import Lanes
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Effects, Rules
@@ -44,7 +44,9 @@ class Desk:
 
     # -------------------------------------------------------------------------------------------- starting and stopping
 
-    def start(self, lane: Lane, deliveries: list[Delivery]) -> None:
+    def start(self, deliveries: list[Delivery]) -> None:
+        """All of one lane."""
+        lane = deliveries[0].lane
         for delivery in deliveries:
             delivery.step(Event.BEGIN)
         claimed = self.talk is not None and deliveries[0].digest is not None and not self.at_most_once
@@ -98,20 +100,20 @@ class Desk:
     def ran(self, delivery: Delivery) -> None:
         """Its handler has ended: the next of its lane may start, and the next suspect."""
         self.suspects.leave(delivery)
-        self.lanes.closed(delivery.partition.lane)
+        self.lanes.closed(delivery.lane)
 
     def return_(self, delivery: Delivery) -> None:
         """Back to the head of its lane or, if the partition is not ours any more, back to Kafka."""
         partition = delivery.partition
         if partition.held:
-            self.lanes.closed(partition.lane, delivery)
+            self.lanes.closed(delivery.lane, delivery)
         else:
-            self.lanes.closed(partition.lane)
+            self.lanes.closed(delivery.lane)
             self.leave(delivery)
 
     def leave_unrun(self, delivery: Delivery) -> None:
         """At most once: it is settled, and its partition is gone before it ran. It never runs: possible by choice."""
-        self.lanes.closed(delivery.partition.lane)
+        self.lanes.closed(delivery.lane)
         self.leave(delivery, Outcome.SKIPPED)
 
     def leave(self, delivery: Delivery, outcome: Outcome | None = None) -> None:

@@ -155,14 +155,15 @@ class Engine:
             self.counters.add(Outcome.DROPPED if partition is None else Outcome.HANDED_BACK)
             return
         desk = self._desk
-        delivery = Delivery(message, partition, digest if desk.talk else None, defect)
+        lane = partition.lane_of(message)
+        delivery = Delivery(message, lane, digest if desk.talk else None, defect)
         partition.frontier.deliver(message.offset, message.leader_epoch)
         partition.unfinished += 1
         desk.unfinished += 1
         if partition.unfinished >= self.rules.buffer:
             desk.pause(partition)
-        partition.lane.waiting.append(delivery)
-        desk.lanes.enlist(partition.lane)
+        lane.waiting.append(delivery)
+        desk.lanes.enlist(lane)
 
     def on_ran(self, group: Group) -> None:
         """A group has new results, or has ended."""
@@ -257,7 +258,7 @@ class Engine:
             _, deliveries = partition.awaiting.pop(0)
             starting += deliveries
         if starting:
-            self._desk.start(partition.lane, starting)
+            self._desk.start(starting)
 
     def commit_last(self) -> list[CommitMark]:
         """The frontiers of what is revoked, or of everything when the process ends, whatever is on its way."""
@@ -314,31 +315,31 @@ class Engine:
     def _choose(self) -> list[list[Delivery]]:
         """The groups to claim; those that need no claim are started at once."""
         claims = []
-        for lane, group in self._desk.lanes.choose():
+        for group in self._desk.lanes.choose():
             head = group[0]
             if head.defect is not None and head.digest is None:
                 self._on_defect(head, head.defect)
             elif head.digest is None:
-                self._start_unclaimed(lane, group)
+                self._start_unclaimed(group)
             else:
                 for delivery in group:
                     delivery.step(Event.CLAIM)
                 claims.append(group)
         return claims
 
-    def _start_unclaimed(self, lane: Lane, deliveries: list[Delivery]) -> None:
+    def _start_unclaimed(self, deliveries: list[Delivery]) -> None:
         if self._desk.protects:
             self.counters.add("unprotected", len(deliveries))
         if self._desk.at_most_once:
             for delivery in deliveries:
                 delivery.step(Event.SETTLE)
-            self._settle_first(lane.partition, deliveries)
+            self._settle_first(deliveries[0].partition, deliveries)
         else:
-            self._desk.start(lane, deliveries)
+            self._desk.start(deliveries)
 
     def _on_defect(self, delivery: Delivery, defect: Defect) -> None:
         if defect.fatal:
-            self._desk.lanes.closed(delivery.partition.lane, delivery)
+            self._desk.lanes.closed(delivery.lane, delivery)
             self._desk.stop_for(delivery, defect.reason, defect.error)
         else:
             self._desk.condemn_for(delivery, defect)

@@ -136,7 +136,7 @@ class Handling:
         desk.counters.add("retries")
         desk.note(Kind.RAISED, delivery.partition, delivery, error)
         wait_ms = backoff_ms(delivery.attempts + 1, rules.backoff_ms, rules.backoff_most_ms, desk.entropy / _UNIT)
-        delivery.partition.lane.due_ms = desk.now_ms + wait_ms
+        delivery.lane.due_ms = desk.now_ms + wait_ms
         self._again(delivery, doubt=doubt)
 
     def _again(self, delivery: Delivery, *, failed: bool = True, doubt: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kafka_once.core.delivery import Delivery
+    from kafka_once.core.order import LaneName
     from kafka_once.core.partition import Partition
 
 __all__ = ["Group", "KeysInFlight", "Lane"]
@@ -15,7 +16,10 @@ __all__ = ["Group", "KeysInFlight", "Lane"]
 class Lane:
     """Deliveries in order. Of an exclusive lane one group is open at a time: the next one waits for its end.
 
+    A partition makes its lanes as they are needed (`Partition.lane_of`) and drops those that have nothing to do.
+
     Attributes:
+        name: which of its partition's lanes it is.
         waiting: not asked for yet, in order.
         open: how many of the lane's messages are between being asked for and their end.
         returned: came back to waiting while the rest of their group is open.
@@ -23,10 +27,11 @@ class Lane:
         listed: stands in the engine's list of lanes that can go on, or in its timer, or waits for a key.
     """
 
-    __slots__ = ("due_ms", "listed", "open", "partition", "returned", "waiting")
+    __slots__ = ("due_ms", "listed", "name", "open", "partition", "returned", "waiting")
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, name: LaneName) -> None:
         self.partition = partition
+        self.name = name
         self.waiting: deque[Delivery] = deque()
         self.open = 0
         self.returned: list[Delivery] = []
@@ -39,6 +44,11 @@ class Lane:
         self.returned.clear()
         self.waiting.clear()
         return waiting
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it waits or is open: no message that is unfinished comes back to it."""
+        return not self.open and not self.waiting
 
     def put_back(self) -> None:
         """Returned messages stand before everything that waits, in the order of their offsets."""

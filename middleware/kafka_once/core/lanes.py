@@ -51,7 +51,7 @@ class Lanes:
         lane.listed = False
         self.enlist(lane)
 
-    def choose(self) -> list[tuple[Lane, list[Delivery]]]:
+    def choose(self) -> list[list[Delivery]]:
         """The next group of each ready lane, while there is room."""
         chosen = []
         for _ in range(len(self._ready)):
@@ -63,7 +63,7 @@ class Lanes:
                 continue
             group = self._take_group(lane)
             if group:
-                chosen.append((lane, group))
+                chosen.append(group)
                 self.enlist(lane)
         return chosen
 
@@ -76,7 +76,10 @@ class Lanes:
             self._open -= 1
         if not lane.open or not self._exclusive:
             lane.put_back()
-            self.enlist(lane)
+            if lane.idle:
+                lane.partition.drop(lane)
+            else:
+                self.enlist(lane)
 
     def free_key(self, delivery: Delivery) -> None:
         """The store has answered definitely: whoever waits for the key goes on."""

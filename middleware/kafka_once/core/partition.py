@@ -9,10 +9,13 @@ from kafka_once.core.lane import Lane
 from kafka_once.core.offsets import Frontier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kafka_once.core.calls import Ownership
     from kafka_once.core.delivery import Delivery
+    from kafka_once.core.order import LaneName
     from kafka_once.core.pacing import Pace
-    from kafka_once.message import TopicPartition
+    from kafka_once.message import Message, TopicPartition
 
 __all__ = ["Partition", "Tenure"]
 
@@ -31,6 +34,7 @@ class Partition:
     of it is unfinished.
 
     Attributes:
+        lanes: those that have something to do, by name.
         ownership: current one with the store; None while JOINING and without a store.
         ownerships: numbers of those not yet ended, earlier ones of this session included.
         claimed_up_to: what the store knew at our first ownership: tells redelivery from repeat.
@@ -40,12 +44,13 @@ class Partition:
     """
 
     __slots__ = (
+        "_name_lane",
         "awaiting",
         "claimed_up_to",
         "committed",
         "committed_by_us",
         "frontier",
-        "lane",
+        "lanes",
         "name",
         "ownership",
         "ownerships",
@@ -56,12 +61,13 @@ class Partition:
         "unfinished",
     )
 
-    def __init__(self, name: TopicPartition, pace: Pace) -> None:
+    def __init__(self, name: TopicPartition, pace: Pace, name_lane: Callable[[Message], LaneName]) -> None:
+        self._name_lane = name_lane
         self.name = name
         self.pace = pace
         self.tenure = Tenure.JOINING
         self.frontier = Frontier()
-        self.lane = Lane(self)
+        self.lanes: dict[LaneName, Lane] = {}
         self.ownership: Ownership | None = None
         self.ownerships: list[int] = []
         self.claimed_up_to: int | None = None
@@ -71,6 +77,27 @@ class Partition:
         self.paused = False
         self.take_due_ms = 0
         self.awaiting: list[tuple[int, list[Delivery]]] = []
+
+    def lane_of(self, message: Message) -> Lane:
+        """The lane that the message belongs to by the order of its topic."""
+        name = self._name_lane(message)
+        lane = self.lanes.get(name)
+        if lane is None:
+            lane = self.lanes[name] = Lane(self, name)
+        return lane
+
+    def take_waiting(self) -> list[Delivery]:
+        """Everything that waits in its lanes; those that have nothing else to do are dropped."""
+        waiting = []
+        for lane in list(self.lanes.values()):
+            waiting += lane.take_all()
+            if lane.idle:
+                self.drop(lane)
+        return waiting
+
+    def drop(self, lane: Lane) -> None:
+        """It has nothing to do any more; the next message of its name gets a new one."""
+        del self.lanes[lane.name]
 
     @property
     def held(self) -> bool:

@@ -33,8 +33,7 @@ class Suspects:
         if self._alone is not None:
             return None
         for delivery in self._queue:
-            partition = delivery.partition
-            if partition.tenure is Tenure.OWNED and (not self._exclusive or partition.lane.open == 1):
+            if delivery.partition.tenure is Tenure.OWNED and (not self._exclusive or delivery.lane.open == 1):
                 self._queue.remove(delivery)
                 self._alone = delivery
                 delivery.alone = True
