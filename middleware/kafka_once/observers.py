@@ -32,6 +32,7 @@ LEVELS: dict[Kind, int] = {
     Kind.LOST: logging.WARNING,
     Kind.STORE_SILENT: logging.ERROR,
     Kind.STORE_BACK: logging.WARNING,
+    Kind.STORE_CHANGED: logging.WARNING,
     Kind.SESSION_OPENED: logging.INFO,
     Kind.SESSION_OVER: logging.WARNING,
     Kind.COMMIT_REFUSED: logging.WARNING,

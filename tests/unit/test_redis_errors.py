@@ -5,7 +5,7 @@ import redis
 from redis import exceptions
 
 from kafka_once.errors import StoreRefused, StoreUnavailable
-from kafka_once.stores.redis import without_password
+from kafka_once.stores.redis_places import without_password
 from kafka_once.stores.redis_errors import translated
 
 SERVER = "redis://host:6379/0"

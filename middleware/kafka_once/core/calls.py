@@ -60,6 +60,7 @@ class ClaimAsk(NamedTuple):
 
     `follows`: in its lane this claim comes right behind the one before it in the batch, and is tried only if that one
     was granted or a duplicate (else SKIPPED): in an ordered lane only a prefix is claimed (hole 15).
+    `held`: it was granted to this process, which says so again because the store may have forgotten it (hole 12).
     """
 
     digest: bytes
@@ -67,6 +68,7 @@ class ClaimAsk(NamedTuple):
     offset: int
     follows: bool = False
     alone: bool = False
+    held: bool = False
 
 
 class CompleteAsk(NamedTuple):
@@ -120,12 +122,18 @@ class Exchange:
 @dataclass(slots=True)
 class ExchangeReply:
     """The answers, in the order of what was asked. If the session is over every claim is GONE and nothing is claimed;
-    completes and releases are answered all the same, by the session that each of them names."""
+    completes and releases are answered all the same, by the session that each of them names.
+
+    Attributes:
+        server: names the server that answered; another name than before means that it restarted, or that another one
+            took over, which may have forgotten what was acknowledged last. Empty where nobody knows.
+    """
 
     session_lives: bool
     completes: Sequence[Completion] = ()
     releases: Sequence[Release] = ()
     claims: Sequence[ClaimAnswer] = ()
+    server: str = ""
 
 
 class CommitMark(NamedTuple):

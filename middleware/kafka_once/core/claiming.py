@@ -36,6 +36,11 @@ class Claiming:
         self._unsettled: list[Delivery] = []  # finished, fenced, and due to be claimed again
 
     def on_answers(self, answers: Answers) -> None:
+        if answers.another_server:
+            self._desk.counters.add("store_changes")
+            self._desk.note(Kind.STORE_CHANGED)
+            self._desk.conversation.reminder.hold(self._desk.lanes.in_flight())
+        self._on_said_again(answers)
         for delivery, completion in answers.completed:
             self._on_completion(delivery, completion)
         for back in answers.released:
@@ -45,6 +50,20 @@ class Claiming:
                 self._on_confirmation(group[0], grants[0], answers)
             else:
                 self._on_claimed(group, grants, answers)
+
+    def _on_said_again(self, answers: Answers) -> None:
+        """Another server was told the last completions, and what is held here (`reminder.py`)."""
+        desk = self._desk
+        for delivery, answer in answers.held:
+            if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
+                delivery.session, delivery.call = answers.session.number, answers.call
+            # else somebody else has it, or the partition is not ours any more: its completion will tell
+        forgotten = answers.repeated.count(Completion.FORGOTTEN)
+        doubled = sum(each is Completion.DOUBLED or each is Completion.FENCED for each in answers.repeated)
+        for name, kind, count in (("forgotten", Kind.FORGOTTEN, forgotten), ("doubled", Kind.DOUBLED, doubled)):
+            if count:
+                desk.counters.add(name, count)
+                desk.note(kind, text=f"{count} of the last completions, told again to another server")
 
     # ----------------------------------------------------------------------------------------------------------- claims
 

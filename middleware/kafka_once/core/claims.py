@@ -5,6 +5,7 @@ and what is asked, and gives the answer and the record that stands there afterwa
 
     record \ verb                           claim                       complete              release
     (partition has a higher epoch)         SUPERSEDED, nothing written as below              as below
+    (grace, below; neither mine nor done)  BUSY, nothing written       as below              as below
     absent                                 ACQUIRED                    APPLIED, forgotten    FENCED
     freed                                  ACQUIRED, inherits          APPLIED               FENCED
     claimed, same session, same call       the same answer again       APPLIED               APPLIED, freed or absent
@@ -19,6 +20,8 @@ Rules for maintainers of this file:
 - Done is never left. Attempts and doubt are never forgotten but by completing.
 - A session vouches that nothing runs for a key when it claims that key again under a newer call number.
 - Epochs refuse, they never grant; only an ownership that is over frees a claim.
+- Grace: for a lease after another server answers than before (a restart, a failover) a holder may live whose claim was
+  forgotten. So no key is granted anew, but to a process that says it holds it.
 - "older" and "newer" compare the record's call number with the asked one: a record with an older call number was
   written by an older call.
 
@@ -129,7 +132,15 @@ _BUSY, _STALE, _DUPLICATE = ClaimAnswer(Grant.BUSY), ClaimAnswer(Grant.STALE), C
 
 
 def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one claim)
-    record: Record, *, session: int, ownership: int, call: int, fence: int, alone: bool, holder_lives: bool
+    record: Record,
+    *,
+    session: int,
+    ownership: int,
+    call: int,
+    fence: int,
+    alone: bool,
+    holder_lives: bool,
+    grace: bool = False,
 ) -> tuple[ClaimAnswer, Record]:
     """Ask for the key.
 
@@ -141,11 +152,14 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
         fence: a number greater than every one given out before; used only if the claim is newly granted.
         alone: the key will run with nothing else in its process.
         holder_lives: whether the ownership named in the record lives (ignored unless claimed by another session).
+        grace: the store may have forgotten who holds it, and the asking process does not say that it does.
     """
-    if record is None:
-        return _granted(Grant.ACQUIRED, Claimed(session, ownership, call, fence, alone=alone))
     if isinstance(record, Done):
         return _DUPLICATE, record
+    if grace and not (isinstance(record, Claimed) and record.session == session):
+        return _BUSY, record
+    if record is None:
+        return _granted(Grant.ACQUIRED, Claimed(session, ownership, call, fence, alone=alone))
     if isinstance(record, Freed):
         claimed = Claimed(session, ownership, call, fence, record.attempts, record.doubt, record.suspect, alone)
         return _granted(Grant.ACQUIRED, claimed)

@@ -28,6 +28,7 @@ from kafka_once.core.calls import (
     ReleaseAsk,
     Session,
 )
+from kafka_once.core.reminder import Reminder
 from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 
 if TYPE_CHECKING:
@@ -59,9 +60,12 @@ class Answers:
     session_lives: bool
     call: int
     lapsed: bool = False  # told for the first time that the session is over
+    another_server: bool = False  # told by another server than the last time
     completed: list[tuple[Delivery, Completion]] = field(default_factory=list)
     released: list[GiveBack] = field(default_factory=list)
     claimed: list[tuple[list[Delivery], Sequence[ClaimAnswer]]] = field(default_factory=list)
+    held: list[tuple[Delivery, ClaimAnswer]] = field(default_factory=list)  # claims that were said again
+    repeated: Sequence[Completion] = ()  # of completions that were said again
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class _Sent:
     completes: list[Delivery] = field(default_factory=list)
     releases: list[GiveBack] = field(default_factory=list)
     claims: list[list[Delivery]] = field(default_factory=list)
+    held: list[Delivery] = field(default_factory=list)
     joining: list[Partition] = field(default_factory=list)
 
 
@@ -98,6 +103,7 @@ class Correspondence:
         self._marks: dict[int, FrontierMark] = {}
         self._ends: list[int] = []
         self._urgent = False
+        self.reminder = Reminder()
         self.session: Session | None = None
 
     # ------------------------------------------------------------------------------------------------ what to say next
@@ -161,12 +167,14 @@ class Correspondence:
 
     def exchange(self, now_ms: int, claims: list[list[Delivery]]) -> StoreCall | None:
         """The next exchange, None if there is nothing to say and no renewal is due."""
-        said = self._completes or self._releases or self._marks or self._ends or claims
+        said = self._completes or self._releases or self._marks or self._ends or claims or self.reminder.pending()
         if self.session is None or not (said or now_ms >= self._renew_due_ms):
             return None
         self._last_call += 1
-        call = self._exchange_of(claims)
-        sent = _Sent(call, now_ms, self.session, completes=self._completes, releases=self._releases, claims=claims)
+        held = self.reminder.take_held()
+        call = self._exchange_of(claims, held)
+        completes, releases = self._completes, self._releases
+        sent = _Sent(call, now_ms, self.session, completes=completes, releases=releases, claims=claims, held=held)
         self._completes, self._releases, self._marks, self._ends = [], [], {}, []
         self._urgent = False
         self._renew_due_ms = now_ms + self._renew_every_ms
@@ -176,16 +184,17 @@ class Correspondence:
         self._sent.append(sent)
         return sent.call
 
-    def _exchange_of(self, claims: list[list[Delivery]]) -> Exchange:
+    def _exchange_of(self, claims: list[list[Delivery]], held: list[Delivery]) -> Exchange:
         assert self.session is not None
+        completes = [CompleteAsk(d.digest or b"", d.session, bool(d.reason)) for d in self._completes]
         return Exchange(
             session=self.session,
             call=self._last_call,
-            completes=[CompleteAsk(d.digest or b"", d.session, bool(d.reason)) for d in self._completes],
+            completes=completes + self.reminder.take_completes(),
             releases=[_release_ask(back) for back in self._releases],
             frontiers=list(self._marks.values()),
             ends=self._ends,
-            claims=_claim_asks(claims),
+            claims=[*map(_held_ask, held), *_claim_asks(claims)],
         )
 
     # ---------------------------------------------------------------------------------------------------- the answers
@@ -212,9 +221,13 @@ class Correspondence:
             return None
         session = sent.call.session
         answers = Answers(session, reply.session_lives, sent.call.call)
-        answers.completed = list(zip(sent.completes, reply.completes, strict=True))
+        answers.another_server = self.reminder.meet(reply.server)
+        self.reminder.keep(sent.sent_ms, sent.call.completes)
+        answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=True))
+        answers.repeated = reply.completes[len(sent.completes) :]
         answers.released = sent.releases
-        position = 0
+        position = len(sent.held)
+        answers.held = list(zip(sent.held, reply.claims[:position], strict=True))
         for group in sent.claims:
             answers.claimed.append((group, reply.claims[position : position + len(group)]))
             position += len(group)
@@ -233,7 +246,7 @@ class Correspondence:
 
     def pending(self) -> bool:
         """Whether anything is unsaid or unanswered, renewals apart."""
-        return bool(self._sent or self._completes or self._releases or self._ends)
+        return bool(self._sent or self._completes or self._releases or self._ends or self.reminder.pending())
 
     def next_due_ms(self) -> int | None:
         """When a repeat or a renewal is due; None while calls are away."""
@@ -275,6 +288,12 @@ def _release_ask(back: GiveBack) -> ReleaseAsk:
         ownership=ownership.number if ownership else 0,
         offset=delivery.offset,
     )
+
+
+def _held_ask(delivery: Delivery) -> ClaimAsk:
+    ownership = delivery.partition.ownership
+    assert ownership is not None
+    return ClaimAsk(delivery.digest or b"", ownership.number, delivery.offset, alone=delivery.alone, held=True)
 
 
 def _claim_asks(groups: list[list[Delivery]]) -> list[ClaimAsk]:

@@ -303,7 +303,7 @@ class Engine:
         if joining:
             return [talk.take(now_ms, joining)] if talk.idle else []
         claims: list[list[Delivery]] = []
-        if talk.trusted(now_ms) and not self._desk.stopping:
+        if talk.trusted(now_ms) and not self._desk.stopping and not talk.reminder.pending():
             claims = [
                 *self._choose(),
                 *self._claiming.choose_confirmations(),

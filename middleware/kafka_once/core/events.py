@@ -57,6 +57,7 @@ class Counters:
         "unprotected",  # deliveries that ran without a claim by policy
         "store_calls",  # round trips to the store
         "store_silences",  # calls without a definite answer, repeated
+        "store_changes",  # another server of the store answered: it restarted, or a replica took over
         "commits",  # offset commits confirmed
         "commits_refused",  # offset commits that Kafka refused
         "memory_lost",  # partitions whose committed offset carries our mark while the store knows nothing of them
@@ -98,6 +99,7 @@ class Kind(StrEnum):
     LOST = "partition lost"
     STORE_SILENT = "store gives no answer; partitions paused"
     STORE_BACK = "store answers again"
+    STORE_CHANGED = "another server of the store answers: the last completions are told again, nothing new for a lease"
     SESSION_OPENED = "session opened"
     SESSION_OVER = "session lapsed or was replaced"
     COMMIT_REFUSED = "Kafka refused the commit"

@@ -81,32 +81,34 @@ class Group:
 
 
 class KeysInFlight:
-    """Digest → the lanes that wait for it. A key leaves only on a definite answer of the store (hole 2).
+    """Digest → the delivery that has it, and the lanes that wait for it. A key leaves only on a definite answer of the
+    store (hole 2).
 
     One table for the whole process, over batches, partitions, ownerships and sessions.
     """
 
-    __slots__ = ("_lanes",)
+    __slots__ = ("_deliveries", "_lanes")
 
     def __init__(self) -> None:
-        self._lanes: dict[bytes, list[Lane] | None] = {}
+        self._deliveries: dict[bytes, Delivery] = {}
+        self._lanes: dict[bytes, list[Lane]] = {}
 
     def __contains__(self, digest: bytes | None) -> bool:
-        return digest in self._lanes
+        return digest in self._deliveries
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._deliveries)
 
-    def add(self, digest: bytes) -> None:
-        self._lanes[digest] = None
+    def deliveries(self) -> list[Delivery]:
+        return list(self._deliveries.values())
+
+    def add(self, digest: bytes, delivery: Delivery) -> None:
+        self._deliveries[digest] = delivery
 
     def wait(self, digest: bytes, lane: Lane) -> None:
-        lanes = self._lanes[digest]
-        if lanes is None:
-            self._lanes[digest] = [lane]
-        else:
-            lanes.append(lane)
+        self._lanes.setdefault(digest, []).append(lane)
 
     def remove(self, digest: bytes) -> list[Lane]:
         """The key is settled or given back; returns the lanes that waited for it."""
-        return self._lanes.pop(digest) or []
+        del self._deliveries[digest]
+        return self._lanes.pop(digest, []) if self._lanes else []

@@ -81,6 +81,10 @@ class Lanes:
             else:
                 self.enlist(lane)
 
+    def in_flight(self) -> list[Delivery]:
+        """Every delivery whose key is in flight."""
+        return self._keys.deliveries()
+
     def free_key(self, delivery: Delivery) -> None:
         """The store has answered definitely: whoever waits for the key goes on."""
         if delivery.digest is not None:
@@ -108,7 +112,7 @@ class Lanes:
             if digest is not None:
                 if digest in keys:
                     break
-                keys.add(digest)
+                keys.add(digest, delivery)
             group.append(waiting.popleft())
         self._opened(lane, len(group))
         return group

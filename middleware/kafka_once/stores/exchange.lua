@@ -23,7 +23,8 @@
 -- ARGV[5]  session, token, call (<I8c16I8)          ARGV[6] completes   digest, session, dead-lettered
 -- ARGV[7]  releases: digest, session, call, flags (1 failed, 2 doubt), ownership, offset
 -- ARGV[8]  frontiers: ownership, offset, leader epoch (-1: none)
--- ARGV[9]  ends: ownership                          ARGV[10] claims: digest, ownership, offset, flags (1 follows, 2 alone)
+-- ARGV[9]  ends: ownership                          ARGV[10] claims: digest, ownership, offset, flags (1 follows, 2 alone,
+--          4 held)
 -- Answers one string: session lives, a byte for each complete, a byte for each release, and for each claim
 -- grant, flags (1 doubt, 2 suspect), attempts, fence (<BBI4I8)
 --
@@ -50,6 +51,7 @@ local session, token, call = struct.unpack('<I8c16I8', ARGV[5])
 -- A fence has to grow for a key, so one serves all the claims of an exchange; their records are then all the same.
 local fence = next_number(last_fence, now_us)
 local lives = redis.call('HGET', session_key(session), 'r') == token
+local in_grace = now_ms < grace_until
 
 -- ------------------------------------------------------------------------------------------------- records, ownerships
 
@@ -191,10 +193,16 @@ end
 
 local CLEAN = struct.pack(ANSWER, ACQUIRED, 0, 0, fence)
 
-local function claim(first, rest, number, own, offset, alone)
+local function is_mine(record)
+  return record and string_byte(record) == CLAIMED and struct.unpack('<I8', record, 7) == session
+end
+
+local function claim(first, rest, number, own, offset, alone, held)
   local record, key = record_of(first, rest)
   if type(record) == 'number' then
     return DUPLICATE
+  elseif in_grace and not held and not is_mine(record) then
+    return BUSY
   elseif record then
     return claim_with_past(record, key, first, rest, number, own, offset, alone)
   end
@@ -267,7 +275,7 @@ answer_each(CLAIM, ARGV[10], function(first, rest, number, offset, flags)
     tried = SKIPPED
   elseif not own then
     tried = GONE
-  elseif not own.newest then
+  elseif not own.newest and flags < 4 then
     tried = SUPERSEDED
   else
     if not own.claimed then
@@ -277,7 +285,7 @@ answer_each(CLAIM, ARGV[10], function(first, rest, number, offset, flags)
       own.highest = offset
       highest[own.identity] = offset
     end
-    tried = claim(first, rest, number, own, offset, flags >= 2)
+    tried = claim(first, rest, number, own, offset, flags % 4 >= 2, flags >= 4)
   end
   return tried
 end)

@@ -6,6 +6,7 @@ simulation and a first look, never production.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections import Counter, deque
@@ -88,6 +89,8 @@ class _Records:
         self.doubts: deque[Doubt] = deque(maxlen=_MAX_DOUBTS)
         self.counters: dict[int, dict[str, int]] = {}
         self.last_session = self.last_ownership = self.last_fence = 0
+        self.server = ""
+        self.grace_until_ms = 0
 
 
 class MemoryState:
@@ -96,6 +99,26 @@ class MemoryState:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._namespaces: dict[Namespace, _Records] = {}
+        self._servers = 1
+
+    @property
+    def server(self) -> str:
+        """Names the server that this state plays."""
+        return str(self._servers)
+
+    def replica(self) -> MemoryState:
+        """What a replica knows that follows no further from now on."""
+        with self.lock:
+            follower = MemoryState()
+            creators = {id(records.creator): records.creator for records in self._namespaces.values()}
+            follower._namespaces = copy.deepcopy(self._namespaces, dict(creators))
+            return follower
+
+    def fail_over(self, replica: MemoryState) -> None:
+        """The replica takes over: what was written since is forgotten, and another server answers."""
+        with self.lock:
+            self._namespaces = replica._namespaces
+            self._servers += 1
 
     def records(self, namespace: Namespace, creator: object) -> _Records:
         """What is held for the namespace, which `creator` makes if there is none."""
@@ -157,7 +180,7 @@ class MemoryStore:
     def open_session(self, token: int, instance: str | None = None, previous: int | None = None) -> Session:
         """Open a session; the same token again renews it if it lives, and answers the same."""
         with self._state.lock:
-            records, now_ms = self._records, self._clock_ms()
+            records, now_ms = self._records, self._now_ms()
             opened = records.opened.get(token)
             if opened is not None:
                 self._renew(opened, now_ms)
@@ -180,7 +203,7 @@ class MemoryStore:
     def take_ownerships(self, session: Session, call: int, asks: Sequence[OwnershipAsk]) -> list[Ownership] | None:
         """Take a new ownership of each partition; None if the session is over."""
         with self._state.lock:
-            now_ms = self._clock_ms()
+            now_ms = self._now_ms()
             worker = self._living(session, now_ms)
             if worker is None:
                 return None
@@ -225,19 +248,31 @@ class MemoryStore:
     def exchange(self, exchange: Exchange) -> ExchangeReply:
         """Do all of it under one lock, in the order that `Exchange` tells."""
         with self._state.lock:
-            now_ms = self._clock_ms()
+            now_ms, server = self._now_ms(), self._state.server
             worker = self._renew(exchange.session, now_ms)
             completes = [self._complete(ask, now_ms) for ask in exchange.completes]
             releases = [self._release(ask, now_ms) for ask in exchange.releases]
             if worker is None:
                 answers = [ClaimAnswer(Grant.GONE)] * len(exchange.claims)
-                return ExchangeReply(session_lives=False, completes=completes, releases=releases, claims=answers)
+                return ExchangeReply(
+                    session_lives=False, completes=completes, releases=releases, claims=answers, server=server
+                )
             for mark in exchange.frontiers:
                 self._keep_frontier(worker, mark)
             for ended in exchange.ends:
                 worker.ownerships.pop(ended, None)
             answers = self._claim_all(worker, exchange, now_ms)
-            return ExchangeReply(session_lives=True, completes=completes, releases=releases, claims=answers)
+            return ExchangeReply(
+                session_lives=True, completes=completes, releases=releases, claims=answers, server=server
+            )
+
+    def _now_ms(self) -> int:
+        """The time of a call. Another server than with the call before begins the grace period."""
+        now_ms, records, server = self._clock_ms(), self._records, self._state.server
+        if records.server not in ("", server):
+            records.grace_until_ms = now_ms + self._lease_ms
+        records.server = server
+        return now_ms
 
     def _complete(self, ask: CompleteAsk, now_ms: int) -> Completion:
         record = self._record(ask.digest, now_ms)
@@ -282,7 +317,7 @@ class MemoryStore:
         partition = worker.ownerships.get(ask.ownership)
         if partition is None:
             return ClaimAnswer(Grant.GONE)
-        if partition.newest != ask.ownership:
+        if partition.newest != ask.ownership and not ask.held:
             return ClaimAnswer(Grant.SUPERSEDED)
         partition.claimed_up_to = max(partition.claimed_up_to, ask.offset)
         record = self._record(ask.digest, now_ms)
@@ -294,6 +329,7 @@ class MemoryStore:
             fence=self._records.last_fence,
             alone=ask.alone,
             holder_lives=self._holder_lives(record, now_ms),
+            grace=now_ms < self._records.grace_until_ms and not ask.held,
         )
         self._write(ask.digest, record, after, now_ms)
         if answer.grant is Grant.RECLAIMED and isinstance(record, Claimed):
@@ -339,7 +375,7 @@ class MemoryStore:
     def survey(self) -> Survey:
         """Count everything, exactly."""
         with self._state.lock:
-            records, now_ms = self._records, self._clock_ms()
+            records, now_ms = self._records, self._now_ms()
             kept = [self._record(digest, now_ms) for digest in list(records.keys)]
             totals: Counter[str] = Counter()
             for counters in records.counters.values():

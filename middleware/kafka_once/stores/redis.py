@@ -3,7 +3,8 @@
 Everything is decided on the server, in scripts that execute at once and alone (`*.lua`, beside this file). Here calls
 are packed, sent, and their failures sorted into "repeat the same call" and "repeating will not help".
 
-- One connection. A call that got no answer in time drops it: a late answer is never read as that of another call.
+- One connection, to the server that holds the namespace now (`redis_places`). A call that got no definite answer drops
+  it: a late answer is never read as that of another call, and the next one finds the primary after a failover.
 - redis-py repeats nothing by itself: only the caller knows that a call may be repeated, and until when it matters.
 - The time-out is shorter than the lease, else a lease would lapse while its renewal is waited for.
 - The text of errors names the server without the password.
@@ -15,22 +16,19 @@ import hashlib
 import json
 import secrets
 from collections import Counter
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
-import redis
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import ConfigurationError
 from kafka_once.ports import Session, Survey
 from kafka_once.stores import redis_checks, redis_wire
-from kafka_once.stores.redis_errors import is_silence, translated
+from kafka_once.stores.redis_line import Line
 from kafka_once.stores.redis_pipe import RedisPipe
+from kafka_once.stores.redis_places import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +59,8 @@ class RedisStore:
     """A `Store` on a Redis server.
 
     Args:
-        url: redis://, rediss:// (TLS) or unix://, with user and password if there are any.
+        url: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://, with user and password if there
+            are any. The forms are in `redis_places.FORM`.
         namespace: what the records belong to.
         lease_ms: how long a session lives after its last renewal. Default 5 s.
         remember_ms: how long done keys are remembered at least. Default one day.
@@ -90,18 +89,18 @@ class RedisStore:
         timeout_ms = min(lease_ms // 3, 1000) if timeout_ms is None else timeout_ms
         if not 0 < timeout_ms < lease_ms:
             raise ConfigurationError("timeout_ms", timeout_ms, f"make it shorter than the lease of {lease_ms} ms")
-        self._address = without_password(url)
         self._allow_eviction = allow_eviction
         self._timeout_s = timeout_ms / 1000
-        self._client = _client(url, timeout_ms / 1000, client_options or {})
-        self._mark = secrets.token_bytes(16)
         self._prefix = redis_wire.key_prefix(namespace)
+        self._find = partial(place_of, url, f"{self._prefix}meta", timeout_ms / 1000, client_options or {})
+        self._line = Line(self._find())
+        self._mark = secrets.token_bytes(16)
         # What every script is given: one key, and who asks with which settings.
-        settings = redis_wire.packed_settings(lease_ms, remember_ms)
-        self._head = (1, f"{self._prefix}meta", namespace.cluster, namespace.group, self._mark, settings)
+        self._head = (1, f"{self._prefix}meta", namespace.cluster, namespace.group, self._mark)
+        self._settings = redis_wire.packed_settings(lease_ms, remember_ms)
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self._prefix}… at {self._address}>"
+        return f"<RedisStore {self._prefix}… at {self._line.address}>"
 
     def check(self) -> list[str]:
         """Try every command that the scripts use, and look at the server's settings; return warnings as sentences.
@@ -111,9 +110,9 @@ class RedisStore:
             StoreUnavailable: repeat.
 
         """
-        self._call("PING")
+        self._line.call("PING")
         self._run(_CHECK)
-        return redis_checks.check_settings(self._call, self._address, allow_eviction=self._allow_eviction)
+        return redis_checks.check_settings(self._line.call, self._line.address, allow_eviction=self._allow_eviction)
 
     def is_new(self) -> bool:
         """Whether this store object made the namespace, or made it anew after the server lost it."""
@@ -140,7 +139,8 @@ class RedisStore:
         While the server is out of memory an exchange with claims is refused as a whole (`StoreUnavailable`); one
         without them goes through.
         """
-        return redis_wire.read_exchange(exchange, self._run(_EXCHANGE, *redis_wire.packed_exchange(exchange)))
+        reply = self._run(_EXCHANGE, *redis_wire.packed_exchange(exchange))
+        return redis_wire.read_exchange(exchange, reply, self._line.server)
 
     def report(self, session: Session, counters: Mapping[str, int]) -> None:
         """Keep the counters for `survey`."""
@@ -150,7 +150,7 @@ class RedisStore:
         """List what was in doubt, the newest first."""
         if limit < 1:
             return []
-        listed = self._call("ZREVRANGE", f"{self._prefix}x", 0, limit - 1, "WITHSCORES")
+        listed = self._line.call("ZREVRANGE", f"{self._prefix}x", 0, limit - 1, "WITHSCORES")
         return [redis_wire.read_doubt(listed[at], int(float(listed[at + 1]))) for at in range(0, len(listed), 2)]
 
     def survey(self) -> Survey:
@@ -163,77 +163,37 @@ class RedisStore:
 
     def pipe(self) -> RedisPipe:
         """A connection of its own on which calls need not wait for each other's answers."""
-        pool = self._client.connection_pool
-        connection = pool.connection_class(**pool.connection_kwargs)
-        texts = [script.text for script in (_OPEN_SESSION, _TAKE_OWNERSHIPS, _EXCHANGE)]
-        return RedisPipe(connection, texts, self._command_of, _answer_of, self._address, self._timeout_s)
+        line = Line(self._find(), [script.text for script in (_OPEN_SESSION, _TAKE_OWNERSHIPS, _EXCHANGE)])
+        return RedisPipe(line, self._command_of, _answer_of, self._timeout_s)
 
-    def _command_of(self, session: Session | None, call: StoreCall) -> tuple[bytes | str | int, ...]:
+    def _command_of(self, line: Line, session: Session | None, call: StoreCall) -> tuple[bytes | str | int, ...]:
+        head = (*self._head, redis_wire.packed_caller(self._settings, line.server, line.previous))
         if isinstance(call, OpenSession):
             before = "" if call.previous is None else str(call.previous)
             arguments: tuple[bytes | str, ...] = (redis_wire.token_bytes(call.token), call.instance or "", before)
-            return ("EVALSHA", _OPEN_SESSION.sha1, *self._head, *arguments)
+            return ("EVALSHA", _OPEN_SESSION.sha1, *head, *arguments)
         if isinstance(call, TakeOwnerships):
             assert session is not None
             packed = [redis_wire.packed_ownership(ask) for ask in call.asks]
-            return ("EVALSHA", _TAKE_OWNERSHIPS.sha1, *self._head, redis_wire.packed_call(session, call.call), *packed)
-        return ("EVALSHA", _EXCHANGE.sha1, *self._head, *redis_wire.packed_exchange(call))
+            return ("EVALSHA", _TAKE_OWNERSHIPS.sha1, *head, redis_wire.packed_call(session, call.call), *packed)
+        return ("EVALSHA", _EXCHANGE.sha1, *head, *redis_wire.packed_exchange(call))
 
     def close(self) -> None:
         """Close the connection. Sessions stay until they are closed or lapse."""
-        self._client.connection_pool.disconnect()
+        self._line.drop()
 
     def _run(self, script: _Script, *arguments: bytes | str) -> Any:
+        self._line.connect()
+        caller = redis_wire.packed_caller(self._settings, self._line.server, self._line.previous)
         try:
-            return self._call("EVALSHA", script.sha1, *self._head, *arguments)
+            return self._line.call("EVALSHA", script.sha1, *self._head, caller, *arguments)
         except NoScriptError:  # never loaded there, or flushed, or another server by now
-            return self._call("EVAL", script.text, *self._head, *arguments)
-
-    def _call(self, *command: bytes | str | int) -> Any:
-        try:
-            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except NoScriptError:
-            raise
-        except (redis.RedisError, OSError) as error:
-            if is_silence(error):
-                self._client.connection_pool.disconnect()
-            raise translated(error, self._address) from error
+            return self._line.call("EVAL", script.text, *self._head, caller, *arguments)
 
 
-def _answer_of(call: StoreCall, reply: Any) -> object:
+def _answer_of(line: Line, call: StoreCall, reply: Any) -> object:
     if isinstance(call, OpenSession):
         return Session(int(reply), call.token)
     if isinstance(call, TakeOwnerships):
         return None if reply is None else [redis_wire.read_ownership(answer) for answer in reply]
-    return redis_wire.read_exchange(call, reply)
-
-
-def without_password(url: str) -> str:
-    """Show a store's address: scheme, host and database, without user, password and settings."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that cannot be read)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _client(url: str, timeout_s: float, client_options: Mapping[str, Any]) -> redis.Redis:
-    try:
-        address = parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:
-        remedy = "write redis://user:password@host:port/database, rediss:// for TLS, or unix:// with a path"
-        raise ConfigurationError("store", without_password(url), remedy) from None  # its text may quote the password
-    fixed: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [],
-        "retry_on_timeout": False,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "protocol": 2,  # with 3 redis-py would let the server prolong time-outs
-        "max_connections": 1,
-    }
-    if not url.startswith("unix:"):
-        fixed["socket_connect_timeout"] = timeout_s
-    # In this order: settings in the url must not undo what is fixed.
-    return redis.Redis(connection_pool=redis.ConnectionPool(**{**client_options, **address, **fixed}))
+    return redis_wire.read_exchange(call, reply, line.server)

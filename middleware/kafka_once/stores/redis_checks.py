@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kafka_once.errors import StoreRefused
+from kafka_once.stores.redis_line import fields_of_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,10 @@ _POLICY_UNKNOWN = (
     "that its maxmemory-policy is noeviction"
 )
 _EVICTS = "{server}: its maxmemory-policy is {policy}, so it may delete what it acknowledged and messages run twice"
+_SERVER_UNKNOWN = (
+    "{server}: INFO is not permitted, so nobody sees it when another server answers, after a restart or failover; what it "
+    "forgot is not told again: allow the user +info"
+)
 _NO_DISK = "{server}: it keeps nothing on disk: after its restart, repeats of what was processed are processed again"
 _SNAPSHOTS = (
     "{server}: it keeps snapshots only: after its crash, repeats of what was processed since the last one are "
@@ -39,8 +44,9 @@ def check_settings(call: Callable[..., Any], server: str, *, allow_eviction: boo
         StoreRefused: the server evicts. The text names the remedy.
 
     """
-    info = _permitted(call, "INFO") or {}
-    warnings = []
+    answer = _permitted(call, "INFO")
+    info = fields_of_info(answer or b"")
+    warnings = [] if answer else [_SERVER_UNKNOWN.format(server=server)]
     policy = _setting(call, "maxmemory-policy") or info.get("maxmemory_policy")
     if policy is None:
         warnings.append(_POLICY_UNKNOWN.format(server=server))
@@ -50,15 +56,14 @@ def check_settings(call: Callable[..., Any], server: str, *, allow_eviction: boo
             raise StoreRefused(f"{sentence}: set maxmemory-policy to noeviction, or allow eviction explicitly")
         warnings.append(sentence)
     snapshots = _setting(call, "save")
-    if info.get("aof_enabled") == 0:
+    if info.get("aof_enabled") == "0":
         warnings.append((_NO_DISK if snapshots == "" else _SNAPSHOTS).format(server=server))
     return warnings
 
 
 def _setting(call: Callable[..., Any], name: str) -> str | None:
-    answer = _permitted(call, "CONFIG GET", name)
-    values = answer.values() if isinstance(answer, dict) else (answer or [])[1::2]
-    return next((_text(value) for value in values), None)
+    answer = _permitted(call, "CONFIG", "GET", name)
+    return answer[1].decode() if answer else None
 
 
 def _permitted(call: Callable[..., Any], *command: str) -> Any:
@@ -66,7 +71,3 @@ def _permitted(call: Callable[..., Any], *command: str) -> Any:
         return call(*command)
     except StoreRefused:  # managed servers take CONFIG away, and sometimes INFO
         return None
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import redis
-
 from kafka_once.errors import StoreError, StoreRefused, StoreUnavailable
 
-__all__ = ["is_silence", "translated"]
+__all__ = ["translated"]
 
 
 class _Row(NamedTuple):
@@ -52,8 +50,9 @@ _ROWS = (
     _Row(
         r"MovedError|\bMOVED\b",
         StoreRefused,
-        "it is one node of a Redis Cluster and the namespace lies on another one: name that one",
+        "it is one node of a Redis Cluster: name the cluster, redis+cluster://host:port",
     ),
+    _Row(r"cluster support disabled", StoreRefused, "it is no Redis Cluster: write redis://host:port/database"),
     _Row(
         r"unknown command|Unknown (Redis )?command|non deterministic|not allowed from script",
         StoreRefused,
@@ -71,8 +70,9 @@ _ROWS = (
         "it is a replica: a failover is under way, or the url names a replica",
     ),
     _Row(r"ClusterDownError|CLUSTERDOWN", StoreUnavailable, "its cluster is down"),
+    _Row(r"MasterNotFoundError", StoreUnavailable, "no sentinel answered with a primary of that name"),
     _Row(
-        r"TryAgainError|TRYAGAIN|AskError|\bASK\b",
+        r"non local key|TryAgainError|TRYAGAIN|AskError|\bASK\b",
         StoreUnavailable,
         "its cluster is moving the namespace to another node",
     ),
@@ -107,11 +107,6 @@ def translated(error: Exception, server: str) -> StoreError:
         if re.search(row.pattern, known_as):
             return row.error(f"{server}: {row.reason} ({_brief(error)})")
     return StoreRefused(f"{server}: {_UNEXPECTED}{_brief(error)}")
-
-
-def is_silence(error: Exception) -> bool:
-    """Whether nothing definite came back, so that an answer may still be under way on that connection."""
-    return not isinstance(error, redis.ResponseError)
 
 
 def _brief(error: Exception) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "DIGEST_SIZE",
     "key_prefix",
     "packed_call",
+    "packed_caller",
     "packed_exchange",
     "packed_ownership",
     "packed_session",
@@ -87,6 +88,11 @@ def packed_settings(lease_ms: int, remember_ms: int) -> bytes:
     return _SETTINGS.pack(lease_ms, remember_ms)
 
 
+def packed_caller(settings: bytes, server: str, previous: str) -> bytes:
+    """Say who asks: with which settings, and which server answers as far as the caller knows, and answered before."""
+    return settings + _sized(server) + _sized(previous)
+
+
 def packed_session(session: Session) -> bytes:
     """Name a session."""
     return _SESSION.pack(session.number, token_bytes(session.token))
@@ -144,8 +150,8 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
         b"".join([_END.pack(ownership) for ownership in exchange.ends]),
         b"".join(
             [
-                claim(digest, ownership, offset, follows | alone << 1)
-                for digest, ownership, offset, follows, alone in exchange.claims
+                claim(digest, ownership, offset, follows | alone << 1 | held << 2)
+                for digest, ownership, offset, follows, alone, held in exchange.claims
             ]
         ),
     )
@@ -156,7 +162,7 @@ def _digests_fit(asks: Sequence[ClaimAsk] | Sequence[CompleteAsk] | Sequence[Rel
     return all(len(ask[0]) == DIGEST_SIZE for ask in asks)
 
 
-def read_exchange(exchange: Exchange, answer: bytes) -> ExchangeReply:
+def read_exchange(exchange: Exchange, answer: bytes, server: str) -> ExchangeReply:
     """Unpack what `exchange.lua` answered to this exchange."""
     after_completes = 1 + len(exchange.completes)
     after_releases = after_completes + len(exchange.releases)
@@ -168,6 +174,7 @@ def read_exchange(exchange: Exchange, answer: bytes) -> ExchangeReply:
             ClaimAnswer(_GRANTS[grant], attempts, bool(flags & 1), bool(flags & 2), fence) if fence else _PLAIN[grant]
             for grant, flags, attempts, fence in _ANSWER.iter_unpack(memoryview(answer)[after_releases:])
         ],
+        server=server,
     )
 
 

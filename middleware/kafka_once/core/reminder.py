@@ -1,0 +1,68 @@
+"""What another server is told again: a failover, or a restart, may have forgotten what was acknowledged last (hole 12).
+
+The last completions, because a key that is done would else be processed again when its repeat comes; and the claims
+that are held, because a key that runs here would else be granted to others. For a lease the store grants nothing anew
+(`claims.py`, grace), so every process that lives has said its part before anybody can take what was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kafka_once.core.delivery import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kafka_once.core.calls import CompleteAsk
+    from kafka_once.core.delivery import Delivery
+
+__all__ = ["Reminder"]
+
+# Before the last answer of the old server: an append-only file that is synced every second may lose up to two.
+_WINDOW_MS = 2_000
+_AT_ONCE = 2_000  # completions in one exchange, so that none takes long
+_HOLDING = (Phase.READY, Phase.RUNNING, Phase.PUBLISHING)
+
+
+class Reminder:
+    def __init__(self) -> None:
+        self._server = ""
+        self._kept: deque[tuple[int, Sequence[CompleteAsk]]] = deque()
+        self._completes: deque[CompleteAsk] = deque()
+        self._held: list[Delivery] = []
+
+    def meet(self, server: str) -> bool:
+        """Whether another server than before has answered. Then all that is kept is to be said again."""
+        if not server or server == self._server:
+            return False
+        first, self._server = not self._server, server
+        if first:
+            return False
+        for _, completes in self._kept:
+            self._completes.extend(completes)
+        self._kept.clear()
+        return True
+
+    def keep(self, sent_ms: int, completes: Sequence[CompleteAsk]) -> None:
+        """These were answered, in a call that was sent then."""
+        if completes:
+            self._kept.append((sent_ms, completes))
+        while self._kept and self._kept[0][0] < sent_ms - _WINDOW_MS:
+            self._kept.popleft()
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """These have a claim each, as far as they have not ended when it is said again."""
+        self._held = list(deliveries)
+
+    def pending(self) -> bool:
+        return bool(self._completes or self._held)
+
+    def take_completes(self) -> list[CompleteAsk]:
+        return [self._completes.popleft() for _ in range(min(len(self._completes), _AT_ONCE))]
+
+    def take_held(self) -> list[Delivery]:
+        """Those that hold their claim still, under an ownership that can carry it."""
+        held, self._held = self._held, []
+        return [d for d in held if d.phase in _HOLDING and not d.settled and d.digest and d.partition.ownership]

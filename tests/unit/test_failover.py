@@ -1,0 +1,190 @@
+"""Another server of the store answers, and has forgotten what was acknowledged last (hole 12 of the model)."""
+
+import pytest
+
+from kafka_once.core.calls import CompleteAsk
+from kafka_once.core.claims import ClaimAnswer, Claimed, Done, Freed, Grant, claim
+from kafka_once.core.events import Kind
+from kafka_once.core.reminder import Reminder
+from tests.unit.bench import ROW, Worker, World
+
+LEASE_MS = 5_000
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_completion_that_was_forgotten_is_told_again_and_its_repeat_does_not_run(world: World) -> None:
+    worker, other = Worker(world).own(), Worker(world).own(ROW[1])
+    worker.deliver("a")
+    replica = world.state.replica()  # it knows of the claim, and not of its completion
+    worker.run()
+    assert worker.outcomes() == {"completed": 1}
+
+    world.state.fail_over(replica)
+    worker.pass_time(LEASE_MS // 3)  # the renewal tells that it is another server
+    other.deliver("a", partition=ROW[1])
+    other.pass_time(LEASE_MS // 3)
+
+    assert other.outcomes() == {"repeat": 1}
+    assert worker.count("store_changes") == 1
+    assert (worker.count("forgotten"), worker.count("doubled")) == (0, 0)  # the claim was there
+
+
+def test_a_completion_that_is_told_again_counts_as_forgotten_if_there_was_no_trace_of_it(world: World) -> None:
+    worker = Worker(world).own()
+    replica = world.state.replica()
+    worker.deliver("a").run()
+
+    world.state.fail_over(replica)
+    worker.pass_time(LEASE_MS // 3)
+
+    assert worker.count("forgotten") == 1
+    assert worker.deliver("a", start=1).outcomes() == {"completed": 1, "repeat": 1}
+
+
+def test_what_is_told_again_leaves_before_any_new_claim(world: World) -> None:
+    worker = Worker(world).own()
+    replica = world.state.replica()
+    worker.deliver("a").run()
+    world.state.fail_over(replica)
+    worker.deliver("x", start=1)  # this claim meets the other server, which grants nothing anew
+
+    exchange = worker.last_exchange
+    assert [ask.digest[:1] for ask in exchange.completes] == [b"a"]
+    assert exchange.claims == []
+    assert worker.keys == []
+
+
+def test_a_key_that_runs_is_claimed_again_and_no_other_worker_is_granted_it(world: World) -> None:
+    worker, other = Worker(world).own(), Worker(world).own(ROW[1])
+    replica = world.state.replica()
+    worker.deliver("a")
+    world.state.fail_over(replica)  # nobody knows now that it runs
+
+    other.deliver("a", partition=ROW[1])
+    assert other.keys == []  # nothing anew for a lease
+    worker.pass_time(LEASE_MS // 3)
+    for _ in range(6):
+        worker.pass_time(LEASE_MS // 3)
+        other.pass_time(0)
+    assert other.keys == []  # a living holder has it
+    assert other.count("busy")
+
+    worker.run()
+    other.pass_time(2_000)
+    assert other.outcomes() == {"repeat": 1}
+    assert (worker.count("forgotten"), worker.count("doubled"), other.count("in_doubt")) == (0, 0, 0)
+
+
+def test_a_key_that_runs_is_claimed_again_also_after_its_partition_was_lost(world: World) -> None:
+    worker, other = Worker(world).own(), Worker(world)
+    replica = world.state.replica()
+    worker.deliver("a")
+    worker.engine.on_lost(ROW[:1])
+    other.own()
+    world.state.fail_over(replica)
+    worker.pass_time(LEASE_MS // 3)
+    for _ in range(6):
+        worker.pass_time(LEASE_MS // 3)
+        other.pass_time(0)
+    other.deliver("a")
+
+    assert other.keys == []
+    worker.run()
+    other.pass_time(2_000)
+    assert other.outcomes() == {"redelivery": 1}
+
+
+def test_new_work_goes_on_when_the_grace_period_is_over(world: World) -> None:
+    worker = Worker(world).own()
+    world.state.fail_over(world.state.replica())
+    worker.deliver("a")
+    assert worker.keys == []
+
+    for _ in range(4):
+        worker.pass_time(LEASE_MS // 3)
+
+    assert worker.keys == ["a"]
+
+
+def test_a_worker_that_starts_after_the_failover_waits_too(world: World) -> None:
+    worker = Worker(world).own()
+    replica = world.state.replica()
+    worker.deliver("a")
+    world.state.fail_over(replica)
+
+    fresh = Worker(world).own(ROW[1]).deliver("a", partition=ROW[1])
+
+    assert fresh.keys == []
+
+
+def test_a_session_that_was_forgotten_whole_is_opened_anew_and_what_runs_is_claimed_under_the_new_one(
+    world: World,
+) -> None:
+    replica = world.state.replica()
+    worker = Worker(world).own().deliver("a")
+    lost = worker.session
+    world.state.fail_over(replica)
+
+    worker.pass_time(LEASE_MS // 3)
+
+    assert worker.session != lost
+    assert worker.withdrawn
+    worker.run()
+    assert worker.outcomes() == {"completed": 1}
+
+
+def test_without_a_change_of_server_nothing_is_told_twice(world: World) -> None:
+    worker = Worker(world).own().deliver("a").run()
+    worker.pass_time(LEASE_MS // 3)
+
+    assert worker.last_exchange.completes == []
+    assert worker.count("store_changes") == 0
+
+
+def test_the_change_is_told_to_people(world: World) -> None:
+    worker = Worker(world).own().pass_time(LEASE_MS // 3)
+    world.state.fail_over(world.state.replica())
+    world.now_ms += LEASE_MS // 3
+    worker.tick()
+    worker.answer(worker.engine.decide().calls[0])
+
+    assert Kind.STORE_CHANGED in [note.kind for note in worker.engine.decide().notes]
+
+
+def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
+    reminder = Reminder()
+    old, new = CompleteAsk(b"old", 1), CompleteAsk(b"new", 1)
+    assert not reminder.meet("one")
+    reminder.keep(1_000, [old])
+    reminder.keep(3_000, [new])
+    reminder.keep(3_001, [])
+    assert not reminder.meet("")  # nobody knows which server it is
+    assert not reminder.meet("one")
+
+    assert reminder.meet("two")  # much later, which does not matter
+    assert reminder.take_completes() == [new]
+    assert not reminder.pending()
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (None, Grant.BUSY),
+        (Freed(1, doubt=True, suspect=False), Grant.BUSY),
+        (Claimed(2, 20, 1, 5), Grant.BUSY),
+        (Claimed(1, 10, 3, 5), Grant.ACQUIRED),
+        (Claimed(1, 10, 2, 5), Grant.ACQUIRED),
+        (Claimed(1, 10, 4, 5), Grant.STALE),
+        (Done(dead_lettered=False, session=2), Grant.DUPLICATE),
+    ],
+)
+def test_in_grace_only_what_is_mine_already_is_granted(record: object, expected: Grant) -> None:
+    answer, after = claim(record, session=1, ownership=10, call=3, fence=9, alone=False, holder_lives=False, grace=True)
+    assert answer.grant is expected
+    if expected is Grant.BUSY:
+        assert after is record
+        assert answer == ClaimAnswer(Grant.BUSY)
