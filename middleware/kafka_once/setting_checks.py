@@ -40,10 +40,18 @@ __all__ = [
 SESSION_TIMEOUT_MS: Final = 45_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
 
-STORE_FORM: Final = 'a URL: "redis://localhost:6379/0", "rediss://…" (TLS), "unix:///path/to/socket" or "memory://"'
+STORE_FORM: Final = (
+    'a URL: "redis://localhost:6379/0", "rediss://…" (TLS), "unix:///path/to/socket", '
+    '"redis+sentinel://host:26379,host:26379/service/0", "redis+cluster://host:6379,host:6379" or "memory://"'
+)
 
 _ADDRESS: Final = r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
 _SERVERS: Final = re.compile(rf"{_ADDRESS}(?:,{_ADDRESS})*", re.ASCII)
+_STORE_SCHEMES: Final = frozenset(
+    ("memory", "unix", "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+)
+_HOST: Final = r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]*)(?::\d{1,5})?"
+_PLACES: Final = rf"{_HOST}(?:,{_HOST})*(?:/[A-Za-z0-9._-]*)?(?:/\d*)?"
 _NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}", re.ASCII)
 
 
@@ -82,14 +90,14 @@ def shown_store(url: str) -> str:
     A password with "/", "?", "#" or "@" in it, not escaped, moves the places where a URL is cut.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("redis", "rediss", "unix", "memory"):
+    if not separator or scheme not in _STORE_SCHEMES:
         return "***"
     secret, _, place = rest.rpartition("@")
     place = place.partition("?")[0]
     if scheme == "unix":
         plain = place.startswith("/") and not secret
     else:
-        plain = re.fullmatch(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]*)(?::\d{1,5})?(?:/\d*)?", place) is not None
+        plain = re.fullmatch(_PLACES if "+" in scheme else rf"{_HOST}(?:/\d*)?", place) is not None
     if not plain or re.search(r"[/?#@]", secret) or "@" in rest.partition("?")[2]:
         return f"{scheme}://***"
     return f"{scheme}://***@{place}" if secret else f"{scheme}://{place}"
@@ -148,9 +156,9 @@ def store_url(url: object) -> object:
     if not isinstance(url, str):
         raise ValueError("no URL")  # noqa: TRY004  (pydantic takes ValueErrors)
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("redis", "rediss", "unix", "memory"):
+    if not separator or scheme not in _STORE_SCHEMES:
         raise ConfigurationError("store", shown_store(url), f"write {STORE_FORM}")
-    if scheme in ("redis", "rediss") and not _names_a_host(url):
+    if scheme.startswith("redis") and not _names_a_host(url):
         remedy = (
             f"no host or port can be read in it; write {STORE_FORM}, special characters in a password as %40 and so on"
         )
@@ -163,7 +171,11 @@ def store_url(url: object) -> object:
 def _names_a_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0 and "#" not in url
+        hosts = parts.netloc.rpartition("@")[2].split(",") if "+" in parts.scheme else [parts.netloc]
+        places = [urlsplit(f"//{host}") for host in hosts]
+        if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
+            return False  # which of their services
+        return all(place.hostname and place.port != 0 for place in places) and "#" not in url
     except ValueError:  # its text quotes the URL
         return False
 

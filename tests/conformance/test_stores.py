@@ -1,13 +1,16 @@
-"""The stores, through the public suite: in memory, on the embedded server, and on the server of this machine."""
+"""The stores, through the public suite: in memory, and on every server that is supported: each version, behind
+sentinels, and in a cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from kafka_once.ports import Namespace, Store
 from kafka_once.stores.memory import MemoryState, MemoryStore
 from kafka_once.stores.redis import RedisStore
-from kafka_once.testing.services import RedisServer, start_redis
+from kafka_once.testing.services import GuardedRedis, RedisCluster, RedisServer, start_redis
+from kafka_once.testing.services.redis_programs import VERSIONS
 from kafka_once.testing.store_conformance import StoreConformance
 from kafka_once.testing.store_lockstep import check_lockstep
 from kafka_once.testing.store_workers import StoreOpener
@@ -25,6 +28,20 @@ class TestMemoryStore(StoreConformance):
         return opener
 
 
+Server = RedisServer | GuardedRedis | RedisCluster
+PLACES: dict[str, Callable[[], AbstractContextManager[Server]]] = {
+    **{version: lambda version=version: start_redis(version) for version in VERSIONS},
+    "sentinel": lambda: GuardedRedis(replicas=1, sentinels=1),
+    "cluster": lambda: RedisCluster(primaries=3),
+}
+
+
+@pytest.fixture(scope="module", params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with or_skip(PLACES[request.param]) as started:
+        yield started
+
+
 @pytest.fixture(scope="module", params=["embedded", "local"])
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     with or_skip(lambda: start_redis(request.param)) as started:
@@ -34,9 +51,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 @pytest.mark.integration
 class TestRedisStore(StoreConformance):
     @pytest.fixture
-    def open_store(self, server: RedisServer) -> StoreOpener:
+    def open_store(self, place: Server) -> StoreOpener:
         def opener(namespace: Namespace, *, lease_ms: int, remember_ms: int) -> Store:
-            return RedisStore(server.url, namespace, lease_ms=lease_ms, remember_ms=remember_ms)
+            return RedisStore(place.url, namespace, lease_ms=lease_ms, remember_ms=remember_ms)
 
         return opener
 

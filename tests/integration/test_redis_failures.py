@@ -315,7 +315,15 @@ class TestRefused:
                 call()
 
     def test_an_address_that_is_none(self):
-        for url in ("http://user:hunter2@host", "redis://:hunter2@host:port/0", "redis://:hunter2@host/0?db=x"):
+        for url in (
+            "http://user:hunter2@host",
+            "redis://:hunter2@host:port/0",
+            "redis://:hunter2@host/0?db=x",
+            "redis://:hunter2@host/0?no_such=setting",
+            "redis+sentinel://:hunter2@host:26379",
+            "redis+cluster://:hunter2@host/1",
+            "redis+cloud://:hunter2@host",
+        ):
             with pytest.raises(ConfigurationError) as refused:
                 RedisStore(url, Namespace("c", "g"))
             assert "hunter2" not in str(refused.value)
@@ -326,8 +334,9 @@ class TestRefused:
 
     def test_settings_in_the_url_do_not_undo_the_timeout(self, server):
         store = RedisStore(f"{server.url}?socket_timeout=60&retry_on_timeout=yes", Namespace("c", "g"), lease_ms=900)
-        assert store._client.connection_pool.connection_kwargs["socket_timeout"] == pytest.approx(0.3)
-        assert store._client.connection_pool.connection_kwargs["retry_on_timeout"] is False
+        connection = store._find().connection()
+        assert connection.socket_timeout == pytest.approx(0.3)
+        assert connection.retry_on_timeout is False
 
 
 class TestMemoryLost:

@@ -106,6 +106,10 @@ def test_lease_may_not_be_trusted_to_its_last_100_ms() -> None:
         ("store", 6379),
         ("store", "redis://host:70000"),
         ("store", ""),
+        ("store", "redis+sentinel://host:26379"),
+        ("store", "redis+sentinel:///service"),
+        ("store", "redis+cluster://host,:6379"),
+        ("store", "redis+cloud://host"),
         ("semantics", "exactly_once"),
         ("semantics", None),
         ("instance_id", ""),
@@ -181,6 +185,7 @@ def test_right_value_is_taken(setting: str, value: object, taken: object) -> Non
 
 @pytest.mark.parametrize(
     "url", [STORE, "rediss://u:p%40@h:1/2", "redis://[::1]:6379", "unix:///run/r.sock?db=1", "memory://"]
+    + ["redis+sentinel://u:p%40@a:26379,b/service/1?sentinel_password=x", "rediss+cluster://:p@a:1,[::1]:2"],
 )
 def test_stores_are_taken_and_their_urls_kept_whole(url: str) -> None:
     for given_url in (url, SecretStr(url)):
@@ -321,7 +326,7 @@ PASSWORDS = st.text(alphabet="/:@?#%[]&=", max_size=4).map(lambda odd: f"{odd}{C
 
 
 @given(
-    PASSWORDS, st.sampled_from(["redis", "rediss", "unix", "memory", "http", "reddis", ""]), st.sampled_from(["", "u"])
+    PASSWORDS, st.sampled_from(["redis", "rediss", "unix", "memory", "http", "reddis", "redis+sentinel", "redis+cluster", ""]), st.sampled_from(["", "u"])
 )
 def test_no_error_shows_a_password_however_it_is_written(password: str, scheme: str, user: str) -> None:
     for url in (f"{scheme}://{user}:{password}@host:6379/0", f"{scheme}://host/0?password={password}"):

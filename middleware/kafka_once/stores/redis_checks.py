@@ -22,8 +22,8 @@ _POLICY_UNKNOWN = (
 )
 _EVICTS = "{server}: its maxmemory-policy is {policy}, so it may delete what it acknowledged and messages run twice"
 _SERVER_UNKNOWN = (
-    "{server}: INFO is not permitted, so nobody sees it when another server answers, after a restart or failover; what it "
-    "forgot is not told again: allow the user +info"
+    "{server}: INFO is not permitted, so nobody sees it when another server answers, after a restart or failover, and "
+    "what it forgot is not told again: allow the user +info"
 )
 _NO_DISK = "{server}: it keeps nothing on disk: after its restart, repeats of what was processed are processed again"
 _SNAPSHOTS = (

