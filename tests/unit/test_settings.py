@@ -184,7 +184,8 @@ def test_right_value_is_taken(setting: str, value: object, taken: object) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", [STORE, "rediss://u:p%40@h:1/2", "redis://[::1]:6379", "unix:///run/r.sock?db=1", "memory://"]
+    "url",
+    [STORE, "rediss://u:p%40@h:1/2", "redis://[::1]:6379", "unix:///run/r.sock?db=1", "memory://"]
     + ["redis+sentinel://u:p%40@a:26379,b/service/1?sentinel_password=x", "rediss+cluster://:p@a:1,[::1]:2"],
 )
 def test_stores_are_taken_and_their_urls_kept_whole(url: str) -> None:
@@ -326,7 +327,9 @@ PASSWORDS = st.text(alphabet="/:@?#%[]&=", max_size=4).map(lambda odd: f"{odd}{C
 
 
 @given(
-    PASSWORDS, st.sampled_from(["redis", "rediss", "unix", "memory", "http", "reddis", "redis+sentinel", "redis+cluster", ""]), st.sampled_from(["", "u"])
+    PASSWORDS,
+    st.sampled_from(["redis", "rediss", "unix", "memory", "http", "reddis", "redis+sentinel", "redis+cluster", ""]),
+    st.sampled_from(["", "u"]),
 )
 def test_no_error_shows_a_password_however_it_is_written(password: str, scheme: str, user: str) -> None:
     for url in (f"{scheme}://{user}:{password}@host:6379/0", f"{scheme}://host/0?password={password}"):

@@ -92,7 +92,7 @@ class RedisCluster:
     def move(self, key: str, between: Callable[[], None] = lambda: None) -> None:
         """Move the key's slot to another primary, key by key; `between` is called when half of them have moved."""
         slot, source = key_slot(key.encode()), self.owner_of(key)
-        target = next(node for node in self._primaries() if node is not source)
+        target = next(node for node in self.primaries() if node is not source)
         _ask(target, "CLUSTER SETSLOT", slot, "IMPORTING", _id_of(source))
         _ask(source, "CLUSTER SETSLOT", slot, "MIGRATING", _id_of(target))
         keys = _ask(source, "CLUSTER GETKEYSINSLOT", slot, 100_000)
@@ -100,7 +100,7 @@ class RedisCluster:
         between()
         while keys := _ask(source, "CLUSTER GETKEYSINSLOT", slot, 100_000):
             self._migrate(source, target, keys)
-        for node in (target, source, *self._primaries()):
+        for node in (target, source, *self.primaries()):
             _ask(node, "CLUSTER SETSLOT", slot, "NODE", _id_of(target))
 
     @staticmethod
@@ -108,7 +108,8 @@ class RedisCluster:
         if keys:
             _ask(source, "MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
 
-    def _primaries(self) -> list[LocalRedis]:
+    def primaries(self) -> list[LocalRedis]:
+        """Those that serve slots, or could."""
         return [node for node in self.nodes if node.pid is not None and b"master" in _ask(node, "ROLE")]
 
     def close(self) -> None:

@@ -90,13 +90,27 @@ class GuardedRedis:
         """End the primary (kill -9 unless said), wait until another is named, and return the one that ended."""
         ended = self.primary
         end(ended)
-        wait_until(lambda: int(self._told()["port"]) != ended.port, "the sentinels name another primary")
+        self.wait_for_another(ended)
         return ended
+
+    def wait_for_another(self, ended: LocalRedis) -> None:
+        """Wait until the sentinels name another primary than this one."""
+        wait_until(lambda: int(self._told()["port"]) != ended.port, "the sentinels name another primary")
 
     def replicas_follow(self) -> bool:
         """Whether every replica has all that was written."""
         with self.primary.client() as client:
             return bool(client.wait(len(self.servers) - 1, 1000) >= len(self.servers) - 1)
+
+    def cut_off_replicas(self) -> None:
+        """From now on they get nothing of what is written. For servers with a password."""
+        primary = self.primary
+        for server in self.servers:
+            if server is not primary:
+                with server.client() as client:
+                    client.config_set("masterauth", "none of it")
+        with primary.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
     def end_sentinel(self) -> None:
         """Kill the first sentinel of the URL."""
