@@ -62,11 +62,12 @@ def open_store(settings: Settings, namespace: Namespace) -> Store:
         from kafka_once.stores.memory import MemoryStore, shared_state
 
         return MemoryStore(namespace, settings.lease_ms, settings.remember_for_ms, state=shared_state())
-    from kafka_once.stores.redis import RedisStore
+    from kafka_once.stores.redis import open_shards
 
-    return RedisStore(
+    return open_shards(
         url,
         namespace,
+        settings.shards,
         lease_ms=settings.lease_ms,
         remember_ms=settings.remember_for_ms,
         allow_eviction=settings.allow_eviction,

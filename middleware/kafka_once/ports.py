@@ -106,6 +106,7 @@ class Store(Protocol):
     def open_session(self, token: int, instance: str | None = None, previous: int | None = None) -> Session:
         """Open a session with a lease. The same token again: the same answer.
 
+        `previous` is the caller's session before this one, which is over: what is left of it ends.
         With the static `instance` id, that instance's earlier session is over at once, so that its claims can be taken
         over. But a process that had a session of its own before (`previous`) takes the instance only if no other
         session has it meanwhile: a process that wakes up late must not end the session of the one that replaced it.

@@ -156,6 +156,14 @@ class Settings(BaseSettings):
         unit="",
         meaning="Start although Redis may evict keys (`maxmemory-policy` is not `noeviction`)",
     )
+    shards: Count = _setting(
+        1,
+        "a whole number from 1 to 64",
+        "shards",
+        "How many slots of a Redis Cluster hold the claims; never changed later",
+        ge=1,
+        le=64,
+    )
     cluster: str = _setting(
         "", "a name of at most 255 characters", "", "Names the Kafka cluster instead of its id", max_length=255
     )

@@ -334,7 +334,7 @@ class TestRefused:
 
     def test_settings_in_the_url_do_not_undo_the_timeout(self, server):
         store = RedisStore(f"{server.url}?socket_timeout=60&retry_on_timeout=yes", Namespace("c", "g"), lease_ms=900)
-        connection = store._find().connection()
+        connection = store._find(store._timeout_s).connection()
         assert connection.socket_timeout == pytest.approx(0.3)
         assert connection.retry_on_timeout is False
 

@@ -5,8 +5,8 @@ import redis
 from redis import exceptions
 
 from kafka_once.errors import StoreRefused, StoreUnavailable
-from kafka_once.stores.redis_places import without_password
 from kafka_once.stores.redis_errors import translated
+from kafka_once.stores.redis_places import without_password
 
 SERVER = "redis://host:6379/0"
 IN_SCRIPT = "{} script: 1f2e3d, on @user_script:66."

@@ -185,8 +185,15 @@ def test_right_value_is_taken(setting: str, value: object, taken: object) -> Non
 
 @pytest.mark.parametrize(
     "url",
-    [STORE, "rediss://u:p%40@h:1/2", "redis://[::1]:6379", "unix:///run/r.sock?db=1", "memory://"]
-    + ["redis+sentinel://u:p%40@a:26379,b/service/1?sentinel_password=x", "rediss+cluster://:p@a:1,[::1]:2"],
+    [
+        STORE,
+        "rediss://u:p%40@h:1/2",
+        "redis://[::1]:6379",
+        "unix:///run/r.sock?db=1",
+        "memory://",
+        "redis+sentinel://u:p%40@a:26379,b/service/1?sentinel_password=x",
+        "rediss+cluster://:p@a:1,[::1]:2",
+    ],
 )
 def test_stores_are_taken_and_their_urls_kept_whole(url: str) -> None:
     for given_url in (url, SecretStr(url)):

@@ -59,7 +59,8 @@ class ClaimAsk(NamedTuple):
     """Ask for one key.
 
     `follows`: in its lane this claim comes right behind the one before it in the batch, and is tried only if that one
-    was granted or a duplicate (else SKIPPED): in an ordered lane only a prefix is claimed (hole 15).
+    was granted or a duplicate (else SKIPPED): in an ordered lane only a prefix is claimed (hole 15). A store of several
+    shards may grant it all the same; whoever asks gives back what is granted behind a refusal.
     `held`: it was granted to this process, which says so again because the store may have forgotten it (hole 12).
     """
 

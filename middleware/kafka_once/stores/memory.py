@@ -187,6 +187,7 @@ class MemoryStore:
                 return opened
             records.last_session = max(records.last_session + 1, now_ms)
             session = Session(records.last_session, token)
+            records.workers.pop(previous or 0, None)  # it is over; in shards it may have been so in another one only
             if instance and previous in (None, records.instances.get(instance, previous)):
                 records.workers.pop(records.instances.get(instance, 0), None)
                 records.instances[instance] = session.number

@@ -3,15 +3,15 @@
 -- KEYS[1]   "kafka-once:{tag}:meta"; every other key has the same prefix, so all of them share one slot
 -- ARGV[1]   cluster         ARGV[2] group      whom the namespace is for
 -- ARGV[3]   creator         the mark that a namespace keeps of the store object that made it
--- ARGV[4]   lease ms, remember ms, run id of this server as the caller's connection knows it, and of the one that the
---           caller spoke to before (<I8I8I2c0I2c0); the ids are '' where unknown
+-- ARGV[4]   lease ms, remember ms, number of shards, run id of this server as the caller's connection knows it, and of
+--           the one that the caller spoke to before (<I8I8I2I2c0I2c0); the ids are '' where unknown
 -- ARGV[5…]  what the script itself asks for
 --
 -- Time is the server's. Nothing here trusts a client's clock.
 
 local FORMAT = '1'
 local META, PREFIX = KEYS[1], string.sub(KEYS[1], 1, -5)
-local lease_ms, remember_ms, server, server_before = struct.unpack('<I8I8I2c0I2c0', ARGV[4])
+local lease_ms, remember_ms, shards, server, server_before = struct.unpack('<I8I8I2I2c0I2c0', ARGV[4])
 
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -58,16 +58,19 @@ local function open_namespace()
   -- server refuse the script before it has read or written anything.
   redis.call('EXISTS', PREFIX .. 'none')
   local stored = redis.call('HMGET', META, 'format', 'cluster', 'group', 'session', 'ownership', 'fence', 'claims',
-    'windows', 'server', 'grace')
+    'windows', 'server', 'grace', 'shards')
   local format, cluster, group = stored[1], stored[2], stored[3]
   if not format and redis.call('EXISTS', META) == 0 then
     redis.call('HSET', META, 'format', FORMAT, 'cluster', ARGV[1], 'group', ARGV[2], 'creator', ARGV[3],
-      'created_ms', digits(now_ms))
+      'created_ms', digits(now_ms), 'shards', digits(shards))
   elseif format ~= FORMAT then
     refuse('the namespace at ' .. META .. ' has the format ' .. tostring(format) .. ', this version of kafka-once reads '
       .. FORMAT .. ': use the version of kafka-once that wrote it, or another database')
   elseif cluster ~= ARGV[1] or group ~= ARGV[2] then
     refuse('the namespace at ' .. META .. ' belongs to another cluster or group: use another database')
+  elseif (stored[11] or '1') ~= digits(shards) then
+    refuse('the namespace at ' .. META .. ' has another number of shards, and keys would be looked for where they are not: '
+      .. 'set shards to ' .. (stored[11] or '1') .. ', or start with another group')
   end
   return tonumber(stored[4] or '0'), tonumber(stored[5] or '0'), tonumber(stored[6] or '0'), tonumber(stored[7] or '0'),
     stored[8] or '', grace_of(stored[9] or nil, stored[10] or nil)

@@ -21,6 +21,9 @@ end
 
 local number = next_number(last_session, now_ms)
 redis.call('HSET', META, 'session', digits(number))
+if previous ~= '' then -- it is over; in shards it may have been so in another one only
+  redis.call('DEL', session_key(previous))
+end
 local takes_instance = false
 if instance ~= '' then
   -- Whoever had this static id is gone, or this one would not have been given it: its claims can be taken over. But a

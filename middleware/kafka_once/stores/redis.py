@@ -29,13 +29,14 @@ from kafka_once.stores import redis_checks, redis_wire
 from kafka_once.stores.redis_line import Line
 from kafka_once.stores.redis_pipe import RedisPipe
 from kafka_once.stores.redis_places import place_of
+from kafka_once.stores.sharded import PipelinedShards
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kafka_once.ports import Doubt, Exchange, ExchangeReply, Namespace, Ownership, OwnershipAsk
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisStore", "open_shards"]
 
 
 class _Script:
@@ -67,6 +68,8 @@ class RedisStore:
         timeout_ms: how long a call waits for its answer, and a connection to be made. Default: a third of the lease, at
             most 1 s. Always shorter than the lease.
         allow_eviction: work with a server that may evict what it acknowledged: messages then run twice. Default False.
+        shard: which of the namespace's shards this is. Default 0.
+        shards: how many it has; the same for all who use it. Default 1.
         client_options: further settings of redis-py's connection, for TLS or a credential provider. Those that decide
             about time-outs, retries and the protocol are fixed.
 
@@ -84,6 +87,8 @@ class RedisStore:
         remember_ms: int = 86_400_000,
         timeout_ms: int | None = None,
         allow_eviction: bool = False,
+        shard: int = 0,
+        shards: int = 1,
         client_options: Mapping[str, Any] | None = None,
     ) -> None:
         timeout_ms = min(lease_ms // 3, 1000) if timeout_ms is None else timeout_ms
@@ -91,13 +96,13 @@ class RedisStore:
             raise ConfigurationError("timeout_ms", timeout_ms, f"make it shorter than the lease of {lease_ms} ms")
         self._allow_eviction = allow_eviction
         self._timeout_s = timeout_ms / 1000
-        self._prefix = redis_wire.key_prefix(namespace)
-        self._find = partial(place_of, url, f"{self._prefix}meta", timeout_ms / 1000, client_options or {})
-        self._line = Line(self._find())
+        self._prefix = redis_wire.key_prefix(namespace, shard)
+        self._find = partial(place_of, url, f"{self._prefix}meta", options=client_options or {})
+        self._line = Line(self._find(self._timeout_s))
         self._mark = secrets.token_bytes(16)
         # What every script is given: one key, and who asks with which settings.
         self._head = (1, f"{self._prefix}meta", namespace.cluster, namespace.group, self._mark)
-        self._settings = redis_wire.packed_settings(lease_ms, remember_ms)
+        self._settings = redis_wire.packed_settings(lease_ms, remember_ms, shards)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._prefix}… at {self._line.address}>"
@@ -161,9 +166,13 @@ class RedisStore:
             totals.update(json.loads(kept)["counters"])
         return Survey(sessions, claims, done, doubts, redis_wire.read_frontiers(frontiers), dict(totals))
 
-    def pipe(self) -> RedisPipe:
-        """A connection of its own on which calls need not wait for each other's answers."""
-        line = Line(self._find(), [script.text for script in (_OPEN_SESSION, _TAKE_OWNERSHIPS, _EXCHANGE)])
+    def pipe(self, connect_s: float | None = None) -> RedisPipe:
+        """A connection of its own on which calls need not wait for each other's answers; made within `connect_s`, or
+        within the time-out."""
+        line = Line(
+            self._find(connect_s or self._timeout_s),
+            [script.text for script in (_OPEN_SESSION, _TAKE_OWNERSHIPS, _EXCHANGE)],
+        )
         return RedisPipe(line, self._command_of, _answer_of, self._timeout_s)
 
     def _command_of(self, line: Line, session: Session | None, call: StoreCall) -> tuple[bytes | str | int, ...]:
@@ -189,6 +198,15 @@ class RedisStore:
             return self._line.call("EVALSHA", script.sha1, *self._head, caller, *arguments)
         except NoScriptError:  # never loaded there, or flushed, or another server by now
             return self._line.call("EVAL", script.text, *self._head, caller, *arguments)
+
+
+def open_shards(url: str, namespace: Namespace, shards: int, **settings: Any) -> RedisStore | PipelinedShards:
+    """The namespace in so many shards; see `RedisStore` for the rest. To connect to all takes no longer than to one."""
+    if shards == 1:
+        return RedisStore(url, namespace, **settings)
+    stores = [RedisStore(url, namespace, shard=shard, shards=shards, **settings) for shard in range(shards)]
+    timeout_s = stores[0]._timeout_s
+    return PipelinedShards(stores, [partial(store.pipe, max(timeout_s / shards, 0.2)) for store in stores], timeout_s)
 
 
 def _answer_of(line: Line, call: StoreCall, reply: Any) -> object:

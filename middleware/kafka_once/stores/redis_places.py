@@ -55,7 +55,7 @@ class Place(Protocol):
         ...
 
 
-def place_of(url: str, key: str, timeout_s: float, options: Mapping[str, Any]) -> Place:
+def place_of(url: str, key: str, timeout_s: float, *, options: Mapping[str, Any]) -> Place:
     """The place that the URL tells of.
 
     Args:
@@ -167,7 +167,7 @@ class _BySentinels:
         self._service = service
         self._settings = settings
         # All of them silent must not take longer than one server that is.
-        patience_s = settings["socket_timeout"] / len(sentinels)
+        patience_s = max(settings["socket_timeout"] / len(sentinels), 0.1)
         tls = {name: value for name, value in settings.items() if name.startswith("ssl")}
         if issubclass(settings.get("connection_class", Connection), redis.SSLConnection):
             tls["ssl"] = True
@@ -216,7 +216,7 @@ class _InCluster:
             self._owner = None
 
     def _find_owner(self) -> Address:
-        patience_s = self._settings["socket_timeout"] / len(self._nodes)
+        patience_s = max(self._settings["socket_timeout"] / len(self._nodes), 0.1)
         silent: RedisError | OSError | None = None
         for node in self._nodes:
             try:

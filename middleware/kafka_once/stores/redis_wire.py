@@ -38,7 +38,7 @@ __all__ = [
 
 DIGEST_SIZE = 16
 
-_SETTINGS = Struct("<QQ")
+_SETTINGS = Struct("<QQH")
 _SESSION = Struct("<Q16s")
 _CALL = Struct("<Q16sQ")
 _COMPLETE = Struct("<16sQB")
@@ -65,8 +65,8 @@ _COMPLETIONS = list(Completion)
 _RELEASES = list(Release)
 
 
-def key_prefix(namespace: Namespace) -> str:
-    """The beginning of all keys of a namespace.
+def key_prefix(namespace: Namespace, shard: int = 0) -> str:
+    """The beginning of all keys of a namespace; of one of its shards, each of which has a slot of its own.
 
     The group's name is there for people, without what could move the slot; the hash tells apart what the name does not.
     """
@@ -75,7 +75,8 @@ def key_prefix(namespace: Namespace) -> str:
         encoded = part.encode()
         hashed.update(len(encoded).to_bytes(4, "big") + encoded)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", namespace.group)[:24]
-    return f"kafka-once:{{{name}-{hashed.hexdigest()}}}:"
+    tag = f"{name}-{hashed.hexdigest()}" + (f".{shard}" if shard else "")
+    return f"kafka-once:{{{tag}}}:"
 
 
 def token_bytes(token: int) -> bytes:
@@ -83,9 +84,9 @@ def token_bytes(token: int) -> bytes:
     return token.to_bytes(16, "little")
 
 
-def packed_settings(lease_ms: int, remember_ms: int) -> bytes:
+def packed_settings(lease_ms: int, remember_ms: int, shards: int) -> bytes:
     """Pack the settings that every script is given."""
-    return _SETTINGS.pack(lease_ms, remember_ms)
+    return _SETTINGS.pack(lease_ms, remember_ms, shards)
 
 
 def packed_caller(settings: bytes, server: str, previous: str) -> bytes:

@@ -34,6 +34,7 @@ class RedisCluster:
             "cluster-enabled": "yes",
             "cluster-node-timeout": "1000",
             "repl-diskless-sync-delay": "0",
+            "repl-ping-replica-period": "1",  # a replica is shown once it has heard from its primary
         }
         try:
             self.nodes = [self._start(settings) for _ in range(primaries * (1 + replicas))]
