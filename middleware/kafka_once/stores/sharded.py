@@ -293,7 +293,7 @@ class ShardedPipe:
             self._selector = selectors.DefaultSelector()
         for at, pipe in enumerate(self._pipes):
             descriptor = pipe.descriptor()
-            if descriptor != self._watched[at]:
+            if descriptor not in (self._watched[at], -1):
                 self._watched[at] = descriptor
                 self._selector.register(descriptor, selectors.EVENT_READ)
 
