@@ -14,7 +14,7 @@ import redis
 from kafka_once.core.claims import Completion, Grant, Release
 from kafka_once.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from kafka_once.ports import ClaimAsk, CompleteAsk, Exchange, FrontierMark, Namespace, OwnershipAsk, ReleaseAsk
-from kafka_once.stores.redis import RedisStore
+from kafka_once.stores.redis import RedisStore, open_shards
 from kafka_once.stores.redis_wire import key_prefix
 from kafka_once.testing.services import RedisServer, start_redis
 from kafka_once.testing.store_workers import Worker, digest, until
@@ -313,6 +313,20 @@ class TestRefused:
         for call in (store.check, lambda: store.open_session(1), store.survey):
             with pytest.raises(StoreRefused, match="another database"):
                 call()
+
+    def test_another_number_of_shards(self, server, namespace):
+        looked_at = open_shards(server.url, namespace, 1)
+        looked_at.check()  # nobody has worked with it
+        two = open_shards(server.url, namespace, 2)
+        two.open_session(1)
+        for shards in (1, 3):
+            other = open_shards(server.url, namespace, shards)
+            with pytest.raises(StoreRefused, match="set shards to 2"):
+                other.check()
+            other.close()
+        assert two.survey().sessions == 1
+        for store in (looked_at, two):
+            store.close()
 
     def test_an_address_that_is_none(self):
         for url in (

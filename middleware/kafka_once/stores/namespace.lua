@@ -69,6 +69,10 @@ local function open_namespace()
   elseif cluster ~= ARGV[1] or group ~= ARGV[2] then
     refuse('the namespace at ' .. META .. ' belongs to another cluster or group: use another database')
   elseif (stored[11] or '1') ~= digits(shards) then
+    if not stored[4] then -- looked at before anybody worked with it
+      redis.call('HSET', META, 'shards', digits(shards))
+      return 0, 0, 0, 0, '', 0
+    end
     refuse('the namespace at ' .. META .. ' has another number of shards, and keys would be looked for where they are not: '
       .. 'set shards to ' .. (stored[11] or '1') .. ', or start with another group')
   end
