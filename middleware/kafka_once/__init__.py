@@ -3,6 +3,7 @@
 from kafka_once.app import App
 from kafka_once.consumer import Consumer, ConsumerMessage
 from kafka_once.core.events import Outcome
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
 from kafka_once.errors import (
     BrokerError,
@@ -40,6 +41,7 @@ __all__ = [
     "Message",
     "MessageError",
     "MissingKey",
+    "Order",
     "Outcome",
     "Semantics",
     "StoreError",

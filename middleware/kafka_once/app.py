@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kafka_once.core.events import Counters
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError
@@ -61,6 +62,7 @@ class App:
         key: KeyLike | None = None,
         idempotent: bool = False,
         payload: Deserializer | None = None,
+        order: Order | Literal["partition", "key", "none"] | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Register a handler; the function itself is returned unchanged.
 
@@ -71,17 +73,19 @@ class App:
                 a claim, and every repeat is processed. Default False.
             payload: a confluent-kafka `Deserializer` object that makes the payload (a schema registry's, say), instead
                 of the annotation. A `field` key is read from what it makes. Default None.
+            order: which of its messages run one after another. Default: the app's `order`.
 
         Raises:
             ConfigurationError: the handler, its key or its topics do not fit the settings.
         """
         self._check_handler(topics, key, idempotent=idempotent)
+        own_order = self.settings.order_of_handler(order)
 
         def register(function: HandlerFunction) -> HandlerFunction:
             if self._member is not None:
                 raise ConfigurationError("handler", function.__name__, "register handlers before the app is started")
             rule = key_rule(self.settings, None if idempotent else key, payload)
-            route = Route(topics, rule, function, HandlerSignature.of(function, payload))
+            route = Route(topics, rule, function, HandlerSignature.of(function, payload), own_order)
             Routes([*self._routes, route])  # refuses a topic that has a handler already
             self._routes.append(route)
             return function

@@ -167,7 +167,7 @@ class Consumer:
             if callback is not None:
                 self._callbacks[kind] = callback
         self._topics = tuple(topics)
-        routes = Routes([Route(self._topics, self._rule)])
+        routes = Routes([Route(self._topics, self._rule, order=self.settings.order)])
         self._member = Member(self.settings, routes, self._executor, exclusive=False, adapters=self._adapters)
         self._member.start()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kafka_once.core.delivery import Defect
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import KeyPolicy
 from kafka_once.deserializers import is_passing
 from kafka_once.errors import ConfigurationError, MissingKey, UndecodablePayload
@@ -44,12 +45,16 @@ class KeyRule:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler and its topics. `handler` and `signature` are None where the user's own loop takes the messages."""
+    """A handler and its topics. `handler` and `signature` are None where the user's own loop takes the messages.
+
+    `order`: which of its messages run one after another.
+    """
 
     topics: tuple[str, ...]
     rule: KeyRule
     handler: Callable[..., object] | None = None
     signature: HandlerSignature | None = None
+    order: Order = Order.PARTITION
 
 
 class Routes:

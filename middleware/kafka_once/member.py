@@ -183,7 +183,7 @@ class Member:
         link = None if store is None else link_to(store)
         rules = replace(self._rules, store_depth=1 if link is None else link.depth)
         self._runner = Runner(
-            Engine(rules, self.counters),
+            Engine(rules, self.counters, lambda topic: self._routes.of(topic).order),
             broker,
             link,
             self._executor,
@@ -234,6 +234,7 @@ def _rules(settings: Settings, *, exclusive: bool) -> Rules:
         semantics=settings.semantics,
         store=settings.store is not None,
         exclusive=exclusive,
+        order=settings.order,
         concurrency=settings.concurrency,
         buffer=settings.buffer,
         group_ms=_GROUP_MS[settings.semantics],

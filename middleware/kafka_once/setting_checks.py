@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import FailurePolicy, Semantics, needs_store
 from kafka_once.durations import show_duration
 from kafka_once.errors import ConfigurationError
@@ -23,6 +24,7 @@ __all__ = [
     "STORE_FORM",
     "check_together",
     "check_topics",
+    "checked_order",
     "file_path",
     "legal_name",
     "never_as_none",
@@ -203,6 +205,7 @@ def check_together(settings: Settings) -> None:
         _check_said_twice,
         _check_lease,
         _check_drain,
+        _check_order,
         _check_backoff,
         _check_dead_letter,
     )
@@ -277,6 +280,26 @@ def _check_drain(settings: Settings) -> None:
             "while it drains"
         )
         raise ConfigurationError("drain", show_duration(settings.drain), remedy)
+
+
+def _check_order(settings: Settings) -> None:
+    checked_order(settings.order, settings.semantics)
+
+
+def checked_order(order: Order | str, semantics: Semantics) -> Order:
+    """See `Settings.order_of_handler`."""
+    try:
+        chosen = Order(order)
+    except ValueError:
+        names = ", ".join(f'"{member.value}"' for member in Order)
+        raise ConfigurationError("order", shown("order", order), f"write one of {names}") from None
+    if chosen is not Order.PARTITION and semantics is Semantics.AT_MOST_ONCE:
+        remedy = (
+            "at_most_once commits a message before it runs, and commits follow the partition's order; "
+            'write "partition", or another semantics'
+        )
+        raise ConfigurationError("order", chosen.value, remedy)
+    return chosen
 
 
 def _check_backoff(settings: Settings) -> None:

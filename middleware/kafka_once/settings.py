@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from kafka_once import setting_checks as checks
 from kafka_once import setting_problems as problems
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
@@ -132,7 +133,12 @@ class Settings(BaseSettings):
         "duration",
         'How often the counters are logged; `"never"` for never',
     )
-    concurrency: Count = _count(16, 1, 10_000, "lanes", "How many handlers run at once")
+    order: Order = _choice(
+        Order.PARTITION, Order, "What runs one after another: all of a partition, one record key, or nothing"
+    )
+    concurrency: Count = _count(
+        16, 1, 10_000, "lanes", "How many handlers run at once: as many partitions, record keys or messages, by `order`"
+    )
     buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
     max_key_bytes: Count = _count(4096, 1, 1_048_576, "bytes", "A longer idempotency key counts as missing")
     dead_letter_topic: Name | None = _setting(
@@ -239,6 +245,14 @@ class Settings(BaseSettings):
             ConfigurationError: there are none, or the dead-letter topic is among them.
         """
         checks.check_topics(self.dead_letter_topic, topics)
+
+    def order_of_handler(self, order: Order | str | None) -> Order:
+        """A handler's own order, or the app's if it says none.
+
+        Raises:
+            ConfigurationError: there is no such order, or it does not go with the semantics.
+        """
+        return self.order if order is None else checks.checked_order(order, self.semantics)
 
     def librdkafka(self) -> dict[str, Any]:
         """`kafka` with the addresses, the group and the instance id in it. Holds passwords: never print it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from kafka_once.core.events import Outcome
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 from tests.simulation import history as h
 from tests.simulation.history import Terms
@@ -107,19 +108,32 @@ class CommitsFollow(_Settling):
 
 
 class InOrder(Checker):
-    """Exclusive lanes: within one assignment of a partition handlers run one after another, in order, and past a
-    message only when its handler has returned."""
+    """Exclusive lanes: within one assignment of a partition the handlers of each lane run one after another, in order,
+    and past a message only when its handler has returned. What is a lane is worked out here, from the order that was
+    promised and the record keys."""
 
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
-        self._last: dict[int, h.Started] = {}
+        self._record_keys: dict[tuple[int, int], str | None] = {}
+        self._last: dict[tuple[int, object], h.Started] = {}
         self._how: dict[int, str] = {}
+
+    def on_produced(self, event: h.Produced) -> None:
+        self._record_keys[event.partition, event.offset] = event.record_key
+
+    def _lane(self, event: h.Started) -> tuple[int, object]:
+        if self.terms.order is Order.PARTITION:
+            return event.tenure, None
+        record_key = self._record_keys.get((event.partition, event.offset))
+        by_itself = self.terms.order is Order.NONE or record_key is None
+        return event.tenure, event.offset if by_itself else record_key
 
     def on_started(self, event: h.Started) -> None:
         if not self.terms.exclusive:
             return
-        last = self._last.get(event.tenure)
-        self._last[event.tenure] = event
+        lane = self._lane(event)
+        last = self._last.get(lane)
+        self._last[lane] = event
         if last is not None:
             how = self._how.get(last.run, "")
             fits = event.offset > last.offset if how == "returned" else event.offset >= last.offset and how == "raised"

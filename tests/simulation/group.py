@@ -59,7 +59,7 @@ class Group:
             self._world.saw("gap")
         self.logs[name].append(message)
         self.offsets[name].append(message.offset)
-        self._world.note(Produced(message.partition, message.offset, message.key, message.kind))
+        self._world.note(Produced(message.partition, message.offset, message.key, message.kind, message.record_key))
 
     def index_of(self, name: TopicPartition) -> int:
         """Where a reader begins that starts from what is committed."""

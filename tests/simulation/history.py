@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 
 __all__ = [
@@ -35,15 +36,20 @@ class Terms(NamedTuple):
     exclusive: bool = True
     attempts: int = 5
     doubts_are_letters: bool = False
+    order: Order = Order.PARTITION
 
 
 class Produced(NamedTuple):
-    """`kind`: "plain" (has a key), "unprotected" (runs without a claim), "defect" (never runs, is dead-lettered)."""
+    """`kind`: "plain" (has a key), "unprotected" (runs without a claim), "defect" (never runs, is dead-lettered).
+
+    `record_key` is Kafka's, None for a message without one; `key` the idempotency key.
+    """
 
     partition: int
     offset: int
     key: str
     kind: str = "plain"
+    record_key: str | None = None
 
 
 class Delivered(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple
 
+from kafka_once.core.order import Order
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
 from tests.simulation.history import Terms
@@ -32,6 +33,7 @@ class Planned(NamedTuple):
     offset: int
     key: str
     kind: str
+    record_key: str | None
 
 
 class Behaviour(NamedTuple):
@@ -85,15 +87,18 @@ class Plan:
     @property
     def terms(self) -> Terms:
         rules = self.rules
-        return Terms(rules.semantics, rules.store, rules.exclusive, rules.attempts, rules.dead_letter_doubts)
+        return Terms(
+            rules.semantics, rules.store, rules.exclusive, rules.attempts, rules.dead_letter_doubts, rules.order
+        )
 
 
 def plan_of(seed: int, semantics: tuple[Semantics, bool] | None = None) -> Plan:
     """`semantics`, with or without a store, if it is not left to the seed."""
     rng = Random(seed)
     partitions = rng.randint(1, 4)
-    rules = _rules(rng, semantics)
-    messages = _messages(rng, partitions, rules)
+    aside = Random(f"orders of {seed}")  # drawn aside: a seed's other choices are what they were
+    rules = _with_order(aside, _rules(rng, semantics))
+    messages = _messages(rng, aside, partitions, rules)
     return Plan(
         seed=seed,
         workers=rng.choice((1, 2, 2, 3, 4)),
@@ -132,8 +137,15 @@ def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:
     )
 
 
-def _messages(rng: Random, partitions: int, rules: Rules) -> list[Planned]:
+def _with_order(rng: Random, rules: Rules) -> Rules:
+    if rules.semantics is Semantics.AT_MOST_ONCE:  # the settings refuse another
+        return rules
+    return replace(rules, order=rng.choices(list(Order), (2, 2, 1))[0])
+
+
+def _messages(rng: Random, aside: Random, partitions: int, rules: Rules) -> list[Planned]:
     repeats, near = rng.uniform(0.2, 0.3), rng.random() < 0.6  # near: while the first may still be in flight
+    record_keys = [*(f"r{number}" for number in range(aside.randint(1, 5))), None]
     offsets = [rng.choice((0, 0, 7)) for _ in range(partitions)]
     keys: list[str] = []
     messages = []
@@ -145,7 +157,7 @@ def _messages(rng: Random, partitions: int, rules: Rules) -> list[Planned]:
             key, kind = f"k{number}", _kind(rng, rules)
             if kind == "plain":
                 keys.append(key)
-        messages.append(Planned(partition, offsets[partition], key, kind))
+        messages.append(Planned(partition, offsets[partition], key, kind, aside.choice(record_keys)))
         offsets[partition] += 1 if rng.random() < 0.85 else rng.randint(2, 6)
     return messages
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from kafka_once.core.events import Counters
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 from tests.simulation.checkers import (
     Checker,
@@ -182,6 +183,22 @@ def test_exclusive_lanes_keep_the_order() -> None:
     assert violations(InOrder, [first, Ended(1, "raised"), run(2, offset=1)._replace(offset=0, run=2), run(3)])
     assert not violations(InOrder, [first, Ended(1, "raised"), run(2), Ended(2), run(3, offset=1)])
     assert not violations(InOrder, [first, second], ONCE._replace(exclusive=False))
+
+
+def test_a_lane_is_what_the_order_says() -> None:
+    def log(*record_keys: str | None) -> list[Event]:
+        return [Produced(0, offset, "k", record_key=key) for offset, key in enumerate(record_keys)]
+
+    first, second = run(1, offset=0), run(2, key="l", offset=1)
+    same, other, none = log("r", "r"), log("r", "q"), log(None, None)
+    by_key, by_none = ONCE._replace(order=Order.KEY), ONCE._replace(order=Order.NONE)
+
+    assert violations(InOrder, [*same, first, second], by_key), "beside each other"
+    assert violations(InOrder, [*same, second, Ended(2), first], by_key), "overtaken"
+    assert violations(InOrder, [*other, first, first._replace(run=3)], by_none), "itself twice"
+    for log_of_two, terms in ((other, by_key), (none, by_key), (same, by_none)):
+        assert not violations(InOrder, [*log_of_two, second, first], terms)
+        assert violations(InOrder, [*log_of_two, second, first], ONCE)
 
 
 def test_what_returned_is_not_run_again() -> None:

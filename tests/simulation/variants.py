@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from kafka_once.core import claims, commits
+from kafka_once.core import claims, commits, order
 from kafka_once.core.calls import CommitMark, Exchange, ExchangeReply, Session
 from kafka_once.core.claiming import Claiming
 from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Freed, Grant, Record, Release
@@ -22,6 +22,8 @@ from kafka_once.core.engine import Engine
 from kafka_once.core.events import Outcome
 from kafka_once.core.handling import Handling
 from kafka_once.core.lane import KeysInFlight, Lane
+from kafka_once.core.lanes import Lanes
+from kafka_once.core.order import Order
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.semantics import Semantics
 from kafka_once.core.suspects import Suspects
@@ -255,6 +257,58 @@ def lost_before_the_run_keeps_its_place() -> Any:
     return patch.object(Desk, "leave_unrun", wrong)
 
 
+# ---------------------------------------------------------------------------------------------------------- the order
+
+
+def record_keys_are_no_lanes() -> Any:
+    """Messages of one record key run beside each other."""
+    return patch.dict(order._NAMERS, {Order.KEY: lambda message: message.offset})
+
+
+def lanes_are_dropped_while_they_run() -> Any:
+    """A lane is forgotten when nothing waits in it, although something runs: the next message gets a lane beside it."""
+    opened = Lanes._opened
+
+    def wrong(self: Lanes, lane: Lane, count: int) -> None:
+        opened(self, lane, count)
+        if not lane.waiting:
+            lane.partition.lanes.pop(lane.name, None)
+
+    def drop(self: Partition, lane: Lane) -> None:
+        if self.lanes.get(lane.name) is lane:
+            del self.lanes[lane.name]
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patch.object(Lanes, "_opened", wrong), patch.object(Partition, "drop", drop):
+            yield
+
+    return both()
+
+
+def the_failed_are_put_last() -> Any:
+    """What failed comes again behind all that waits in its lane."""
+
+    def wrong(self: Lane) -> None:
+        self.waiting.extend(self.returned)
+        self.returned.clear()
+
+    return patch.object(Lane, "put_back", wrong)
+
+
+def a_failed_message_does_not_hold_its_lane() -> Any:
+    """The next of the lane runs while one backs off: it is put aside, and comes back when its time has come."""
+    due = Lanes.enlist
+
+    def wrong(self: Lanes, lane: Lane) -> None:
+        if lane.due_ms > self.now_ms and len(lane.waiting) > 1:
+            lane.waiting.rotate(-1)
+            lane.due_ms = 0
+        due(self, lane)
+
+    return patch.object(Lanes, "enlist", wrong)
+
+
 # ---------------------------------------------------------------------------------------------------------- the store
 
 
@@ -359,11 +413,15 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(suspects_wait_for_an_empty_lane, 20),
     Variant(suspects_overtake, 150),
     Variant(lost_before_the_run_keeps_its_place, 150, _AT_MOST),
+    Variant(record_keys_are_no_lanes, 20),
+    Variant(lanes_are_dropped_while_they_run, 20),
+    Variant(the_failed_are_put_last, 20),
+    Variant(a_failed_message_does_not_hold_its_lane, 50),
     Variant(holder_is_the_instance, 100),
     Variant(late_risers_replace, 250),
     Variant(the_newer_owner_takes, 20),
     Variant(release_forgets, 100),
     Variant(a_repeated_answer_forgets, 50),
-    Variant(release_by_session, 50),
+    Variant(release_by_session, 150),
     Variant(neighbours_are_blamed, 20),
 )

@@ -233,7 +233,8 @@ class Worker:
             self._deliver_one(name, planned, held.tenure)
 
     def _deliver_one(self, name: TopicPartition, planned: Planned, tenure: int) -> None:
-        message = Message(name.topic, name.partition, planned.offset, leader_epoch=0)
+        record_key = None if planned.record_key is None else planned.record_key.encode()
+        message = Message(name.topic, name.partition, planned.offset, key=record_key, leader_epoch=0)
         self.tenures[message] = tenure
         self.world.note(Delivered(self.name, name.partition, planned.offset))
         digest = digest_of(planned.key) if planned.kind != "unprotected" and self.engine.rules.store else None

@@ -58,6 +58,7 @@ class World:
         self._build = build
         self._trace = trace
         self._numbers = 0
+        self.saw(f"order {plan.rules.order}")
         self.store = build.store(lambda: self.now_ms, plan.rules.lease_ms)
         self.wire = Wire(self, self.store, plan.rules.lease_ms)
         self.group = Group(self)

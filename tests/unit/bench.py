@@ -49,10 +49,13 @@ class Worker:
         return self.turn()
 
     def deliver(self, *keys: str, partition: TopicPartition = ROW[0], start: int = 0) -> "Worker":
+        """Idempotency keys; with a record key in front, as in "account:key", where the order goes by that."""
         self.tick()
-        for number, key in enumerate(keys):
+        for number, text in enumerate(keys):
+            name, _, key = text.rpartition(":")
             digest = key.encode().ljust(16, b".") if key else None
-            message = Message(partition.topic, partition.partition, start + number)
+            record_key = name.encode() if name else None
+            message = Message(partition.topic, partition.partition, start + number, key=record_key)
             self.engine.on_delivered(message, partition, digest, None)
         return self.turn()
 

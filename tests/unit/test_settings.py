@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
@@ -44,6 +45,7 @@ def test_defaults_are_those_of_the_readme() -> None:
     assert (settings.drain_ms, settings.commit_every_ms, settings.report_every_ms) == (20_000, 500, 60_000)
     assert (settings.concurrency, settings.buffer, settings.max_key_bytes) == (16, 1_000, 4_096)
     assert settings.on_doubt is DoubtPolicy.RUN
+    assert settings.order is Order.PARTITION
     assert (settings.scope, settings.cluster, settings.allow_eviction) == (None, "", False)
 
 
@@ -136,6 +138,7 @@ def test_lease_may_not_be_trusted_to_its_last_100_ms() -> None:
         ("attempts", 2.5),
         ("attempts", True),
         ("attempts", "many"),
+        ("order", "record key"),
         ("concurrency", 0),
         ("concurrency", 10_001),
         ("buffer", 0),
@@ -175,6 +178,8 @@ def test_wrong_value_is_refused_by_name_with_a_remedy(setting: str, value: objec
         ("remember_for", "1.5h", timedelta(minutes=90)),
         ("report_every", None, None),
         ("drain", 0, timedelta(0)),
+        ("order", "key", Order.KEY),
+        ("order", Order.NONE, Order.NONE),
         ("attempts", "3", 3),
         ("scope", "orders", "orders"),
     ],
@@ -381,3 +386,26 @@ def test_duration_shown_is_the_duration_written(ms: int) -> None:
 )
 def test_durations_are_shown_as_people_write_them(seconds: float, shown: str) -> None:
     assert show_duration(timedelta(seconds=seconds)) == shown
+
+
+# --------------------------------------------------------------------------------------------------------------- order
+
+
+@pytest.mark.parametrize("order", ["key", "none"])
+def test_at_most_once_keeps_the_order_of_the_partition(order: str) -> None:
+    error = refused(order=order, semantics="at_most_once")
+
+    assert (error.setting, error.value) == ("order", order)
+    assert make(semantics="at_most_once").order is Order.PARTITION
+
+
+def test_a_handler_has_the_order_of_the_app_or_its_own() -> None:
+    settings = make(order="key")
+
+    assert settings.order_of_handler(None) is Order.KEY
+    assert settings.order_of_handler("none") is Order.NONE
+    assert settings.order_of_handler(Order.PARTITION) is Order.PARTITION
+    with pytest.raises(ConfigurationError, match="order"):
+        settings.order_of_handler("account")
+    with pytest.raises(ConfigurationError, match="at_most_once"):
+        make(semantics="at_most_once").order_of_handler("key")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.events import Kind
-from kafka_once.core.order import Order, lane_namer
+from kafka_once.core.order import lane_namer
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kafka_once.core.calls import Ownership
     from kafka_once.core.claiming import Claiming
     from kafka_once.core.desk import Desk
+    from kafka_once.core.order import Order
     from kafka_once.message import TopicPartition
 
 __all__ = ["Assignment"]
@@ -23,8 +24,9 @@ __all__ = ["Assignment"]
 class Assignment:
     """By name. A partition that comes back gets a new object; the old one lives while anything of it is unfinished."""
 
-    def __init__(self, desk: Desk, claiming: Claiming) -> None:
+    def __init__(self, desk: Desk, claiming: Claiming, order_of: Callable[[str], Order]) -> None:
         self._desk = desk
+        self._order_of = order_of
         self._rules = desk.rules
         self._claiming = claiming
         self._partitions: dict[TopicPartition, Partition] = {}
@@ -59,7 +61,8 @@ class Assignment:
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
         desk = self._desk
         for name in names:
-            partition = self._partitions[name] = Partition(name, self._pace(name.topic), lane_namer(Order.PARTITION))
+            name_lane = lane_namer(self._order_of(name.topic))
+            partition = self._partitions[name] = Partition(name, self._pace(name.topic), name_lane)
             if desk.stopping:
                 partition.tenure = Tenure.LEAVING
             elif desk.talk is None:

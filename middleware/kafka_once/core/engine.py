@@ -26,26 +26,32 @@ from kafka_once.core.rules import Effects, Rules, StoreCall
 from kafka_once.errors import ConsumerStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kafka_once.core.calls import CommitMark, CommitResult, ExchangeReply, Ownership, Session
     from kafka_once.core.correspondence import Correspondence
+    from kafka_once.core.order import Order
     from kafka_once.message import Message, TopicPartition
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """One consumer. Not safe for threads: everything is called from the runner's."""
+    """One consumer. Not safe for threads: everything is called from the runner's.
 
-    def __init__(self, rules: Rules, counters: Counters | None = None) -> None:
+    `order_of` says the order of a topic, where it is not that of the rules for all of them.
+    """
+
+    def __init__(
+        self, rules: Rules, counters: Counters | None = None, order_of: Callable[[str], Order] | None = None
+    ) -> None:
         self.rules = rules
         self.counters = counters or Counters()
         self._desk = Desk(rules, self.counters)
         self._handling = Handling(self._desk)
         self._claiming = Claiming(self._desk, self._settle_first)
         self._commits = Commits(rules.commit_every_ms)
-        self._partitions = Assignment(self._desk, self._claiming)
+        self._partitions = Assignment(self._desk, self._claiming, order_of or (lambda _topic: rules.order))
         self._left = False
 
     # ---------------------------------------------------------------------------------------------------- looked at

@@ -61,6 +61,9 @@ class Lanes:
             lane.listed = False
             if lane.partition.tenure is not Tenure.OWNED or not lane.waiting or (self._exclusive and lane.open):
                 continue
+            if lane.due_ms > self.now_ms:  # one of a lane that is not exclusive came back meanwhile
+                self.enlist(lane)
+                continue
             group = self._take_group(lane)
             if group:
                 chosen.append(group)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LaneName", "Order", "lane_namer"]
 
-LaneName = bytes | int | None
+LaneName = bytes | int | None  # a record key, an offset, or the whole partition
 
 
 class Order(StrEnum):
@@ -21,8 +21,9 @@ class Order(StrEnum):
     """All messages of a partition."""
 
     KEY = "key"
-    """Messages of a partition with the same record key, as the producer gave it to Kafka; those without one are one
-    lane too. The idempotency key does not count here: it names one work, not what belongs together."""
+    """Messages of a partition with the same record key, by which the producer says what belongs together (an account,
+    say); the idempotency key names one work. A message without a record key belongs to nothing, and is a lane of its
+    own: Kafka gives such messages no order either."""
 
     NONE = "none"
     """Nothing: every message is a lane of its own."""
@@ -33,7 +34,7 @@ def _of_partition(_message: Message) -> LaneName:
 
 
 def _of_record_key(message: Message) -> LaneName:
-    return message.key
+    return message.offset if message.key is None else message.key
 
 
 def _of_message(message: Message) -> LaneName:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kafka_once.core.calls import CommitMark, Exchange, OwnershipAsk
+from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Rules:
     Attributes:
         store: whether there is one. Required by effectively_once, optional for at_most_once.
         exclusive: lanes run one group at a time (handlers). False: handed out in order, ended by the user (Consumer).
+        order: which messages make a lane.
         concurrency: lanes that run at once.
         buffer: messages held per partition before it is paused.
         group_ms: how long a group of messages may take that is started at once: bounds what is in doubt after a crash.
@@ -35,6 +37,7 @@ class Rules:
     semantics: Semantics = Semantics.EFFECTIVELY_ONCE
     store: bool = True
     exclusive: bool = True
+    order: Order = Order.PARTITION
     concurrency: int = 16
     buffer: int = 1000
     group_ms: float = 2.0
