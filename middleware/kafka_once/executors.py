@@ -10,9 +10,10 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
@@ -30,7 +31,9 @@ class Executor(Protocol):
 
     def open(self, post: Post, clock_s: Callable[[], float]) -> None: ...
 
-    def start(self, group: Group) -> None: ...
+    def start(self, groups: Sequence[Group]) -> None:
+        """Run these, each by itself: all that one turn of the runner has, so that they share a hand-over."""
+        ...
 
     def room(self) -> int:
         """How many more messages it takes now; only asked when lanes are not exclusive."""
@@ -46,33 +49,69 @@ class Executor(Protocol):
 
 
 class Handlers:
-    """The executor of an app: each topic's handler, in a thread or in the loop."""
+    """The executor of an app: each topic's handler, in a thread or in the loop, `limit` groups at once in all.
 
-    def __init__(self, routes: Routes, threads: int) -> None:
+    What is claimed a little ahead waits here for a place, and whoever ends a group goes on with the next one: so places
+    are not empty while the engine and the store are busy with what has ended.
+    """
+
+    def __init__(self, routes: Routes, limit: int) -> None:
         self._routes = routes
-        self._threads = _Threads(self._run_sync, threads)
-        self._loop = _Loop(self._run_async)
+        self._places = _Places(limit)
+        self._threads = _Threads(self._work, limit)
+        self._loop = _Loop(self._work_async)
+        self._post: Post = lambda _group: None
         self._clock_s = time.monotonic
 
     def open(self, post: Post, clock_s: Callable[[], float]) -> None:
-        self._threads.post = self._loop.post = post
+        self._post = post
         self._clock_s = clock_s
 
-    def start(self, group: Group) -> None:
-        route = self._routes.of(group.lane.partition.name.topic)
-        assert route.signature is not None
-        executor: _Threads | _Loop = self._loop if route.signature.is_async else self._threads
-        executor.start(group)
+    def start(self, groups: Sequence[Group]) -> None:
+        self._begin(self._places.take(groups))
 
     def room(self) -> int:
         raise AssertionError("lanes of handlers are exclusive")
 
     def withdraw(self, partitions: Collection[TopicPartition] | None) -> None:
-        """There is a thread for every lane that may run, so none waits to begin."""
+        for group in self._places.withdraw(partitions):
+            group.ended = True
+            self._post(group)
 
     def close(self) -> None:
+        self._places.close()
         self._threads.close()
         self._loop.close()
+
+    def _begin(self, groups: Sequence[Group]) -> None:
+        tasks = [group for group in groups if self._is_async(group)]
+        if tasks:
+            self._loop.start(tasks)
+        for group in groups:
+            if not self._is_async(group):
+                self._threads.start(group)
+
+    def _is_async(self, group: Group) -> bool:
+        signature = self._route(group).signature
+        assert signature is not None
+        return signature.is_async
+
+    def _work(self, group: Group) -> Group | None:
+        """In a thread: returns the group that the thread goes on with."""
+        self._run_sync(group)
+        following = self._places.next()
+        self._post(group)
+        if following is not None and self._is_async(following):
+            self._loop.start([following])
+            return None
+        return following
+
+    async def _work_async(self, group: Group) -> None:
+        await self._run_async(group)
+        following = self._places.next()
+        self._post(group)
+        if following is not None:
+            self._begin([following])
 
     def _route(self, group: Group) -> Route:
         return self._routes.of(group.lane.partition.name.topic)
@@ -147,23 +186,65 @@ def _end(group: Group, started_ns: int) -> None:
     group.ended = True
 
 
-class _Threads:
-    """Threads made as they are needed, up to a limit, which the engine keeps."""
+class _Places:
+    """How many groups may run at once, and those that wait for it. From any thread."""
 
-    def __init__(self, run: Callable[[Group], None], limit: int) -> None:
-        self.post: Post = lambda _group: None
-        self._run = run
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[Group] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """Those that may begin now; the others wait."""
+        with self._lock:
+            now = min(self._free, len(groups))
+            self._free -= now
+            self._waiting.extend(groups[now:])
+        return groups[:now]
+
+    def next(self) -> Group | None:
+        """One has ended: what may begin in its place."""
+        with self._lock:
+            if self._waiting and not self._closed:
+                return self._waiting.popleft()
+            self._free += 1
+        return None
+
+    def withdraw(self, partitions: Collection[TopicPartition] | None) -> list[Group]:
+        """Those of these partitions (all, if None) that wait, which do not any more."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+            back: list[Group] = []
+            for group in waiting:
+                ours = partitions is None or group.lane.partition.name in partitions
+                (back if ours else self._waiting).append(group)
+        return back
+
+    def close(self) -> None:
+        """Whoever waits begins no more."""
+        self._closed = True
+
+
+class _Threads:
+    """Threads made as they are needed, up to a limit. `work` runs a group and says what the thread goes on with."""
+
+    def __init__(self, work: Callable[[Group], Group | None], limit: int) -> None:
+        self._run = work
         self._limit = limit
         self._queue: SimpleQueue[Group | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._idle = threading.Semaphore(0)
+        self._idle = 0
+        self._lock = threading.Lock()
 
     def start(self, group: Group) -> None:
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit:
-            name = f"kafka-once-handler-{len(self._threads)}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif len(self._threads) < self._limit:  # else one that ends now takes it
+                name = f"kafka-once-handler-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
         self._queue.put(group)
 
     def close(self) -> None:
@@ -172,36 +253,52 @@ class _Threads:
 
     def _work(self) -> None:
         while (group := self._queue.get()) is not None:
-            self._run(group)
-            self._idle.release()
-            self.post(group)
+            while group is not None:
+                group = self._run(group)
+            with self._lock:
+                self._idle += 1
 
 
 class _Loop:
     """One event loop in one thread, made when the first async handler is to run."""
 
-    def __init__(self, run: Callable[[Group], object]) -> None:
-        self.post: Post = lambda _group: None
-        self._run = run
+    def __init__(self, work: Callable[[Group], Coroutine[Any, Any, None]]) -> None:
+        self._run = work
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # a loop keeps weak references only
+        self._lock = threading.Lock()
+        self._closed = False
 
-    def start(self, group: Group) -> None:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="kafka-once-loop", daemon=True).start()
-        self._loop.call_soon_threadsafe(self._begin, group)
+    def start(self, groups: Sequence[Group]) -> None:
+        """From any thread; from the loop's own without a hand-over."""
+        if threading.current_thread() is self._thread:
+            self._begin(groups)
+            return
+        with self._lock:
+            if self._closed:
+                return
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, name="kafka-once-loop", daemon=True)
+                self._thread.start()
+            self._loop.call_soon_threadsafe(self._begin, groups)
 
     def close(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            self._closed = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def _begin(self, group: Group) -> None:
+    def _serve(self) -> None:
         assert self._loop is not None
-        task = self._loop.create_task(self._work(group))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._loop.run_forever()
+        if all(task.done() for task in self._tasks):  # else handlers outlast the drain: the process ends with them
+            self._loop.close()
 
-    async def _work(self, group: Group) -> None:
-        await self._run(group)  # type: ignore[misc]
-        self.post(group)
+    def _begin(self, groups: Sequence[Group]) -> None:
+        assert self._loop is not None
+        for group in groups:
+            task = self._loop.create_task(self._run(group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from kafka_once.core.lane import Group
 from kafka_once.core.pacing import Pace
@@ -43,9 +43,9 @@ class HandOut:
         self._post = post
         self._clock_s = clock_s
 
-    def start(self, group: Group) -> None:
+    def start(self, groups: Sequence[Group]) -> None:
         with self._changed:
-            self._ready.append(group)
+            self._ready.extend(groups)
             self._changed.notify()
 
     def room(self) -> int:

@@ -29,6 +29,7 @@ class Inbox:
     def put(self, item: Item) -> None:
         self._items.append(item)
         if self._asleep:
+            self._asleep = False  # before it rings: who finds it awake relies on a bell that was rung or is about to be
             try:
                 self._writer.send(b"\0")
             except BlockingIOError:

@@ -40,6 +40,7 @@ log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
 _POLL_FEW = 50  # with a slow handler: what takes longer to take in would hold up its completion
+_INBOX_ITEMS = 24  # looked at in one turn: what they bring about leaves before the next ones are looked at
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
 _COMMIT_S = 0.001  # a poll while a handler waits for the answer to a commit
@@ -103,6 +104,7 @@ class Runner:
         self._clock_s = clock_s
         self._inbox = Inbox()
         self._running: set[Group] = set()
+        self._several: set[Group] = set()  # of these, groups of several messages: looked at while they run
         self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
         self._report_due_s = 0.0
         self._poll_due_s = 0.0
@@ -165,7 +167,7 @@ class Runner:
         if messages:
             self._deliver(messages)
         elif busy and not self._engine.awaits_commit():
-            self._wait(_GROUP_S if any(len(group.deliveries) > 1 for group in self._running) else _BUSY_S)
+            self._wait(_GROUP_S if self._several else _BUSY_S)
 
     def _receive(self, *, busy: bool) -> list[Message]:
         """Poll; but while something is in flight only now and then, for each call into the client costs a turn of the
@@ -197,9 +199,12 @@ class Runner:
     def _take_inbox(self) -> None:
         if self._store is not None:
             self._store.receive()
-        while (arrived := self._inbox.take()) is not None:
+        for _ in range(_INBOX_ITEMS):
+            arrived = self._inbox.take()
+            if arrived is None:
+                break
             arrived()
-        for group in self._running:
+        for group in self._several:
             if len(group.results) > group.seen and not group.ended:
                 self._engine.on_ran(group)
 
@@ -232,9 +237,10 @@ class Runner:
             self._store.send(call)
         if effects.withdraw:
             self._executor.withdraw(None)
-        for group in effects.groups:
-            self._running.add(group)
-            self._executor.start(group)
+        if effects.groups:
+            self._running.update(effects.groups)
+            self._several.update(group for group in effects.groups if len(group.deliveries) > 1)
+            self._executor.start(effects.groups)
         for delivery in effects.publish:
             self._publish(delivery)
         if effects.commit:
@@ -273,6 +279,7 @@ class Runner:
     def _on_ran(self, group: Group) -> None:
         if group.ended:
             self._running.discard(group)
+            self._several.discard(group)
         self._engine.on_ran(group)
 
     def _post(self, what: Callable[[Engine], None]) -> None:

@@ -64,6 +64,8 @@ EXPECTED = (
     "session lapsed",
     "session over",
     "session replaced",
+    "waits for a place",
+    "withdrawn",
     "zombie commit accepted",
     "zombie commit refused",
 )

@@ -41,19 +41,23 @@ class Running:
 
 
 class Runs:
-    """The executor of one worker. Each `step` begins or ends one handler."""
+    """The executor of one worker: as many groups run as there are places, the others wait (or, in a loop of the user's,
+    those that were not taken yet). Each `step` begins or ends one handler."""
 
     def __init__(self, world: World, worker: Worker, hand_out: int | None) -> None:
         self._world = world
         self._worker = worker
         self._hand_out = hand_out
+        self._places = world.plan.rules.concurrency
         self._ready: deque[Group] = deque()
         self.running: list[Running] = []
 
     def start(self, group: Group) -> None:
-        if self._hand_out is None:
+        if self._hand_out is None and len(self.running) < self._places:
             self.running.append(Running(group))
         else:
+            if self._hand_out is None:
+                self._world.saw("waits for a place")
             self._ready.append(group)
 
     def room(self) -> int:
@@ -64,6 +68,7 @@ class Runs:
         """End what was handed to us and nobody has begun."""
         back = [group for group in self._ready if names is None or group.lane.partition.name in names]
         for group in back:
+            self._world.saw("withdrawn")
             self._ready.remove(group)
             group.ended = True
             self._worker.post_ran(group)
@@ -76,7 +81,7 @@ class Runs:
         """Begin or end one, any of them; False if nothing can be begun or ended now."""
         now_ms = self._world.now_ms
         due = [running for running in self.running if running.until_ms <= now_ms or not self._world.faulty]
-        choices = len(due) + (1 if self._ready else 0)
+        choices = len(due) + (1 if self._ready and self._hand_out is not None else 0)
         if not choices:
             return False
         choice = self._world.random.randrange(choices)
@@ -140,6 +145,8 @@ class Runs:
         group.took_ms = self._world.plan.odds.handler_ms * len(group.results)
         group.ended = True
         self.running.remove(running)
+        if self._ready and self._hand_out is None:
+            self.running.append(Running(self._ready.popleft()))
         self._worker.post_ran(group)
 
 

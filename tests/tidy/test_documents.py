@@ -193,12 +193,12 @@ def test_every_command_is_documented() -> None:
 
 def test_every_header_of_a_dead_letter_is_documented() -> None:
     from kafka_once.core.delivery import Delivery
-    from kafka_once.core.order import Order, lane_namer
+    from kafka_once.core.order import Order
     from kafka_once.core.pacing import Pace
     from kafka_once.core.partition import Partition
     from kafka_once.message import Message, TopicPartition
 
-    partition = Partition(TopicPartition("t", 0), Pace(2.0, 500), lane_namer(Order.PARTITION))
+    partition = Partition(TopicPartition("t", 0), Pace(2.0, 500), Order.PARTITION)
     delivery = Delivery(Message("t", 0, 0), partition.lane_of(Message("t", 0, 0)), None)
     made = {name for name, _ in dead_letter_of(delivery, "dead", "g").headers}
     text = section((ROOT / "docs/operations.md").read_text(), "Dead letters")

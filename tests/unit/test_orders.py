@@ -288,3 +288,43 @@ def test_a_loop_of_the_users_is_handed_another_key_while_one_backs_off() -> None
         worker.turn()
 
     assert worker.keys == ["c"]
+
+
+# ------------------------------------------------------------------------------------------------------------- ahead
+
+
+def test_so_many_more_lanes_are_claimed_as_will_begin_within_the_time_of_a_group() -> None:
+    worker = Worker(order=Order.NONE, concurrency=10, group_ms=2.0).own().deliver("first")
+    worker.run(took_ms=5.0)
+    worker.deliver(*(f"k{number}" for number in range(30)), start=1)
+
+    assert len(worker.running) == 10 + 4  # a handler of 5 ms frees 4 of 10 places in 2 ms
+
+
+@pytest.mark.parametrize("took_ms", [None, 500.0])
+def test_a_slow_handler_and_one_that_is_not_known_yet_are_not_claimed_ahead(took_ms: float | None) -> None:
+    worker = Worker(order=Order.NONE, concurrency=10, group_ms=2.0).own()
+    if took_ms is not None:
+        worker.deliver("first").run(took_ms=took_ms)
+    worker.deliver(*(f"k{number}" for number in range(30)), start=1)
+
+    assert len(worker.running) == 10
+
+
+def test_partitions_that_wait_for_a_place_are_handed_back_when_they_are_revoked() -> None:
+    """The executor gives back what it has not begun: a group that ended without results."""
+    worker = Worker(order=Order.KEY, concurrency=1, group_ms=20.0).own().deliver("x:a").run(took_ms=10.0)
+    worker.deliver("x:b", "y:c", start=1)
+    assert worker.keys == ["b", "c"]
+    waiting = group_of(worker, "c")
+    worker.engine.on_revoked([ROW[0]])
+    waiting.ended = True
+    worker.running.remove(waiting)
+    worker.engine.on_ran(waiting)
+    worker.turn().run()
+
+    assert worker.engine.drained([ROW[0]])
+    assert worker.outcomes() == {"completed": 2, "handed_back": 1}
+    other = Worker(worker.world, order=Order.KEY).own().deliver("x:b", "y:c", start=1)
+    assert other.keys == ["c"]
+    assert other.count("in_doubt") == 0

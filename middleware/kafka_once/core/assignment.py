@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.events import Kind
-from kafka_once.core.order import lane_namer
+from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kafka_once.core.calls import Ownership
     from kafka_once.core.claiming import Claiming
     from kafka_once.core.desk import Desk
-    from kafka_once.core.order import Order
     from kafka_once.message import TopicPartition
 
 __all__ = ["Assignment"]
@@ -51,18 +50,24 @@ class Assignment:
         Fast handlers take less than half a buffer at a time, so that none is ever paused: a pause throws away what the
         client has fetched ahead, and fetching it again takes longer than they need for it. With slow handlers a
         partition that has nothing to do counts more: the client gives one partition's messages before another's, so
-        the full ones are filled up and paused until the others have their turn.
+        the full ones are filled up and paused until the others have their turn. Where the order lets a partition have
+        many lanes it is lanes that count: more messages are wanted when fewer are ready than may run.
         """
-        unpaused = [partition.unfinished for partition in self._partitions.values() if not partition.paused]
-        return sum(unpaused) * 2 < self._rules.buffer or (self.slow and 0 in unpaused)
+        unpaused = [partition for partition in self._partitions.values() if not partition.paused]
+        if sum(partition.unfinished for partition in unpaused) * 2 < self._rules.buffer:
+            return True
+        if not self.slow:
+            return False
+        starving = self._desk.lanes.starving
+        return any(starving if p.order is not Order.PARTITION else not p.unfinished for p in unpaused)
 
     # ------------------------------------------------------------------------------------------------ Kafka's side
 
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
         desk = self._desk
         for name in names:
-            name_lane = lane_namer(self._order_of(name.topic))
-            partition = self._partitions[name] = Partition(name, self._pace(name.topic), name_lane)
+            order = self._order_of(name.topic)
+            partition = self._partitions[name] = Partition(name, self._pace(name.topic), order)
             if desk.stopping:
                 partition.tenure = Tenure.LEAVING
             elif desk.talk is None:

@@ -23,11 +23,12 @@ class Lane:
         waiting: not asked for yet, in order.
         open: how many of the lane's messages are between being asked for and their end.
         returned: came back to waiting while the rest of their group is open.
+        turnover: how much of a place its open group leaves free again within the time of a group (`Pace`).
         due_ms: nothing of this lane is asked for before.
         listed: stands in the engine's list of lanes that can go on, or in its timer, or waits for a key.
     """
 
-    __slots__ = ("due_ms", "listed", "name", "open", "partition", "returned", "waiting")
+    __slots__ = ("due_ms", "listed", "name", "open", "partition", "returned", "turnover", "waiting")
 
     def __init__(self, partition: Partition, name: LaneName) -> None:
         self.partition = partition
@@ -35,6 +36,7 @@ class Lane:
         self.waiting: deque[Delivery] = deque()
         self.open = 0
         self.returned: list[Delivery] = []
+        self.turnover = 0.0
         self.due_ms = 0
         self.listed = False
 

@@ -30,9 +30,15 @@ class Lanes:
         self._ready: deque[Lane] = deque()
         self._keys = KeysInFlight()
         self._open = 0
+        self._turnover = 0.0  # of all open lanes: places that are free again within the time of a group
         self.timer = Timer()
         self.now_ms = 0
         self.room = 0
+
+    @property
+    def starving(self) -> bool:
+        """Whether more lanes may run than are ready."""
+        return not self._ready and self._has_room()
 
     def enlist(self, lane: Lane) -> None:
         """Put a lane that can go on where it will be found."""
@@ -77,6 +83,7 @@ class Lanes:
             lane.returned.append(returned)
         if not lane.open:
             self._open -= 1
+            self._turnover -= lane.turnover
         if not lane.open or not self._exclusive:
             lane.put_back()
             if lane.idle:
@@ -95,7 +102,14 @@ class Lanes:
                 self.relist(lane)
 
     def _has_room(self) -> bool:
-        return self._open < self._concurrency if self._exclusive else self.room > 0
+        """Of exclusive lanes as many are open as may run at once, and so many more as will begin within the time of a
+        group: their claims are a start too, and the store's round trip leaves no place empty."""
+        if not self._exclusive:
+            return self.room > 0
+        if self._open < self._concurrency:
+            return True
+        ahead = self._turnover / self._open * self._concurrency
+        return self._open < self._concurrency + int(ahead)
 
     def _take_group(self, lane: Lane) -> list[Delivery]:
         """A prefix of what waits (hole 15): of one kind, and none whose key is in flight in this process."""
@@ -129,5 +143,7 @@ class Lanes:
     def _opened(self, lane: Lane, count: int) -> None:
         if not lane.open:
             self._open += 1
+            lane.turnover = lane.partition.pace.ends_within_budget(count)
+            self._turnover += lane.turnover
         lane.open += count
         self.room -= count

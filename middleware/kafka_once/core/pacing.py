@@ -37,6 +37,12 @@ class Pace:
         wanted = int(self._budget_ms / max(self._each_ms, 1e-6))
         self._size = max(1, min(wanted, self._size * 2, self._limit))
 
+    def ends_within_budget(self, messages: int) -> float:
+        """How many groups of so many messages a place is through with within the budget: 1 at most, 0 if unknown."""
+        if self._each_ms is None:
+            return 0.0
+        return self._budget_ms / max(self._each_ms * messages, self._budget_ms)
+
     @property
     def group_size(self) -> int:
         return self._size

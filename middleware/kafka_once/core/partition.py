@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from kafka_once.core.lane import Lane
 from kafka_once.core.offsets import Frontier
+from kafka_once.core.order import LaneName, Order, lane_namer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kafka_once.core.calls import Ownership
     from kafka_once.core.delivery import Delivery
-    from kafka_once.core.order import LaneName
     from kafka_once.core.pacing import Pace
     from kafka_once.message import Message, TopicPartition
 
@@ -52,6 +50,7 @@ class Partition:
         "frontier",
         "lanes",
         "name",
+        "order",
         "ownership",
         "ownerships",
         "pace",
@@ -61,8 +60,9 @@ class Partition:
         "unfinished",
     )
 
-    def __init__(self, name: TopicPartition, pace: Pace, name_lane: Callable[[Message], LaneName]) -> None:
-        self._name_lane = name_lane
+    def __init__(self, name: TopicPartition, pace: Pace, order: Order) -> None:
+        self.order = order
+        self._name_lane = lane_namer(order)
         self.name = name
         self.pace = pace
         self.tenure = Tenure.JOINING
