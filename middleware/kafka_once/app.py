@@ -111,8 +111,8 @@ class App:
         the traceback. Use `start`, `stop` and `join` to have it raised instead.
         """
         try:
-            self.start()
-            with _signals_stop(self):
+            with _signals_stop(self):  # before the start: a handler may run at once, and somebody may end us at once
+                self.start()
                 while not self.join(1.0):
                     pass
         except KafkaOnceError as error:
