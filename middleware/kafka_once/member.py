@@ -237,6 +237,7 @@ def _rules(settings: Settings, *, exclusive: bool) -> Rules:
         order=settings.order,
         concurrency=settings.concurrency,
         buffer=settings.buffer,
+        buffer_bytes=settings.buffer_bytes,
         group_ms=_GROUP_MS[settings.semantics],
         attempts=settings.attempts,
         backoff_ms=settings.backoff_ms,

@@ -27,6 +27,7 @@ LEVELS: dict[Kind, int] = {
     Kind.FORGOTTEN: logging.ERROR,
     Kind.ASSIGNED: logging.INFO,
     Kind.OWNED: logging.DEBUG,
+    Kind.HELD_BACK: logging.WARNING,
     Kind.SUPERSEDED: logging.WARNING,
     Kind.REVOKED: logging.INFO,
     Kind.LOST: logging.WARNING,

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
         16, 1, 10_000, "lanes", "How many handlers run at once: as many partitions, record keys or messages, by `order`"
     )
     buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
+    buffer_bytes: Count = _count(
+        64 << 20, 1 << 20, 1 << 40, "bytes", "How many are held in all, before partitions are paused, each at its share"
+    )
     max_key_bytes: Count = _count(4096, 1, 1_048_576, "bytes", "A longer idempotency key counts as missing")
     dead_letter_topic: Name | None = _setting(
         None, "the name of a topic that is not consumed here", "", "Where messages go that cannot be processed"

@@ -1,8 +1,11 @@
 """The engine on a bench: no threads, no sockets, time by hand. A test says what happens and looks at the effects."""
 
+from collections.abc import Callable
+
 from kafka_once.core.calls import CommitResult, Exchange
 from kafka_once.core.delivery import Defect, Delivery
 from kafka_once.core.engine import Engine
+from kafka_once.core.events import Note
 from kafka_once.core.lane import Group
 from kafka_once.core.rules import Effects, OpenSession, Rules, StoreCall, TakeOwnerships
 from kafka_once.message import Message, TopicPartition
@@ -40,6 +43,7 @@ class Worker:
         self.paused: set[TopicPartition] = set()
         self.calls: list[StoreCall] = []
         self.withdrawn = False
+        self.observe: Callable[[Note], None] = lambda _note: None
 
     # ----------------------------------------------------------------------------------------------- what the test says
 
@@ -115,6 +119,8 @@ class Worker:
         self.publishing += effects.publish
         self.paused |= set(effects.pause)
         self.paused -= set(effects.resume)
+        for note in effects.notes:
+            self.observe(note)
         for call in effects.calls:
             self.calls.append(call)
             if self.store_answers:

@@ -143,6 +143,7 @@ def test_every_setting_is_read_from_both_places(name: str, write: Any, environme
         "group": "other",
         "store": "redis://elsewhere:1/0",
         "remember_for": "90m",
+        "buffer_bytes": "2000000",
         **dict.fromkeys(("on_missing_key", "on_bad_payload", "on_failure", "on_doubt"), "dead_letter"),
     }
     value = values.get(name) or another(Settings.model_fields[name].default)

@@ -75,6 +75,7 @@ class Assignment:
             if desk.all_paused or desk.stopping:
                 desk.pause(partition)
             desk.note(Kind.ASSIGNED, partition)
+        self._share_memory()
 
     def on_revoked(self, names: Sequence[TopicPartition]) -> None:
         """Stop the intake; what runs ends. Then the runner waits for `drained`, commits, and tells `on_gone`."""
@@ -103,6 +104,7 @@ class Assignment:
     def _forget(self, partition: Partition) -> None:
         partition.tenure = Tenure.GONE
         del self._partitions[partition.name]
+        self._share_memory()
         self._hand_back_waiting(partition)
         self._leave_unrun(partition)
         self._desk.end_ownerships(partition)
@@ -111,6 +113,9 @@ class Assignment:
         for delivery in partition.take_waiting():
             self._desk.leave(delivery)
         self._claiming.hand_back(partition)
+
+    def _share_memory(self) -> None:
+        self._desk.share_bytes = self._rules.buffer_bytes // max(len(self._partitions), 1)
 
     def _pace(self, topic: str) -> Pace:
         pace = self._paces.get(topic)
@@ -185,5 +190,5 @@ class Assignment:
     def resume_all(self) -> None:
         self._desk.all_paused = False
         for partition in self._partitions.values():
-            if partition.unfinished < self._rules.buffer:
+            if not self._desk.is_full(partition):
                 self._desk.resume(partition)

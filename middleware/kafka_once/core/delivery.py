@@ -70,6 +70,7 @@ class Event(IntEnum):
 
 
 _P, _E = Phase, Event
+_BESIDE_BYTES = 1_700  # that a message takes in memory beside its payload and record key; 800 if it shares its lane
 
 TABLE: dict[Phase, dict[Event, Phase]] = {
     _P.WAITING: {
@@ -142,6 +143,7 @@ class Delivery:
         "refusals",
         "session",
         "settled",
+        "size",
         "suspect",
     )
 
@@ -158,6 +160,7 @@ class Delivery:
         self.offset = message.offset
         self.digest = digest  # None: runs unprotected, or without a store
         self.defect = defect
+        self.size = _BESIDE_BYTES + len(message.key or b"") + len(message.value or b"")
         self.phase = Phase.WAITING
         self.outcome: Outcome | None = None
         self.session = 0

@@ -35,6 +35,7 @@ class Desk:
         self.entropy = 0
         self.unfinished = 0  # deliveries without an outcome, those of lost partitions included
         self.all_paused = False
+        self.share_bytes = rules.buffer_bytes  # of each partition
         self.stopping = False
         self.error: BaseException | None = None
 
@@ -134,8 +135,9 @@ class Desk:
         self.counters.add(outcome)
         partition = delivery.partition
         partition.unfinished -= 1
+        partition.held_bytes -= delivery.size
         self.unfinished -= 1
-        if partition.paused and partition.unfinished * 2 <= self.rules.buffer:
+        if partition.paused and self._is_half_empty(partition):
             self.resume(partition)
         if not partition.unfinished:
             self.end_ownerships(partition)
@@ -155,6 +157,27 @@ class Desk:
         for number in partition.ownerships:
             self.talk.end(number)
         partition.ownerships.clear()
+
+    def is_full(self, partition: Partition) -> bool:
+        """Whether it holds its share of memory: messages, their bytes, and offsets settled behind one that is not."""
+        return (
+            partition.unfinished >= self.rules.buffer
+            or partition.held_bytes >= self.share_bytes
+            or partition.frontier.span >= self.rules.reach
+        )
+
+    def _is_half_empty(self, partition: Partition) -> bool:
+        return (
+            partition.unfinished * 2 <= self.rules.buffer
+            and partition.held_bytes * 2 <= self.share_bytes
+            and partition.frontier.span * 2 <= self.rules.reach
+        )
+
+    def pause_full(self, partition: Partition) -> None:
+        if not partition.paused and partition.frontier.span >= self.rules.reach:
+            waits_for = partition.frontier.next_offset
+            self.note(Kind.HELD_BACK, partition, text=f"{partition.frontier.span} from offset {waits_for} on")
+        self.pause(partition)
 
     def pause(self, partition: Partition) -> None:
         if not partition.paused:

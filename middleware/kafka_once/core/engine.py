@@ -165,9 +165,10 @@ class Engine:
         delivery = Delivery(message, lane, digest if desk.talk else None, defect)
         partition.frontier.deliver(message.offset, message.leader_epoch)
         partition.unfinished += 1
+        partition.held_bytes += delivery.size
         desk.unfinished += 1
-        if partition.unfinished >= self.rules.buffer:
-            desk.pause(partition)
+        if desk.is_full(partition):
+            desk.pause_full(partition)
         lane.waiting.append(delivery)
         desk.lanes.enlist(lane)
 

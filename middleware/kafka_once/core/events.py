@@ -94,6 +94,7 @@ class Kind(StrEnum):
     FORGOTTEN = "finished, and the store knew nothing of the claim"
     ASSIGNED = "partition assigned"
     OWNED = "ownership taken"
+    HELD_BACK = "much is settled behind a message that is not; partition paused until it is"
     SUPERSEDED = "partition has a newer owner; asking Kafka"
     REVOKED = "partition revoked"
     LOST = "partition lost"

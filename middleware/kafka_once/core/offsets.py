@@ -60,5 +60,10 @@ class Frontier:
             self._epochs.popleft()
         return self._epochs[0][1] if self._epochs else None
 
+    @property
+    def span(self) -> int:
+        """Delivered messages from the first that is not settled to the last."""
+        return len(self._open)
+
     def unsettled(self) -> int:
         return len(self._open) - len(self._settled)

@@ -32,6 +32,7 @@ class Partition:
     of it is unfinished.
 
     Attributes:
+        held_bytes: of its unfinished deliveries, more or less.
         lanes: those that have something to do, by name.
         ownership: current one with the store; None while JOINING and without a store.
         ownerships: numbers of those not yet ended, earlier ones of this session included.
@@ -48,6 +49,7 @@ class Partition:
         "committed",
         "committed_by_us",
         "frontier",
+        "held_bytes",
         "lanes",
         "name",
         "order",
@@ -74,6 +76,7 @@ class Partition:
         self.committed: int | None = None
         self.committed_by_us = False  # what was committed before this assignment carries our mark
         self.unfinished = 0
+        self.held_bytes = 0
         self.paused = False
         self.take_due_ms = 0
         self.awaiting: list[tuple[int, list[Delivery]]] = []

@@ -28,6 +28,7 @@ class Rules:
         order: which messages make a lane.
         concurrency: lanes that run at once.
         buffer: messages held per partition before it is paused.
+        buffer_bytes: bytes held in all before partitions are paused, each at its share of it.
         group_ms: how long a group of messages may take that is started at once: bounds what is in doubt after a crash.
         group_limit: the most messages of a group.
         store_depth: calls that may be away to the store at once; more than 1 only if it answers them in order.
@@ -40,6 +41,7 @@ class Rules:
     order: Order = Order.PARTITION
     concurrency: int = 16
     buffer: int = 1000
+    buffer_bytes: int = 64 << 20
     group_ms: float = 2.0
     group_limit: int = 500
     attempts: int = 5
@@ -52,6 +54,11 @@ class Rules:
     commit_every_ms: int = 500
     store_depth: int = 1
     instance: str | None = None
+
+    @property
+    def reach(self) -> int:
+        """How many messages of a partition may be delivered from one that is not settled onward."""
+        return 10 * self.buffer
 
     @property
     def margin_ms(self) -> int:
