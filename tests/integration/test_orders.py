@@ -1,17 +1,20 @@
-"""Order by record key where members come and go and handlers fail: in memory, and on a real Kafka and a real Redis."""
+"""Order by record key where members come and go, die and fail: in memory, and on a real Kafka and a real Redis."""
 
 import asyncio
+import signal
 import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kafka_once import App, Message, header
-from kafka_once.testing.services import ServiceUnavailable
+from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable
 from tests.conftest import missing
-from tests.integration.worlds import WORLDS, Record, World
+from tests.integration.programs import Program, ledger_lines, programs
+from tests.integration.worlds import WORLDS, Record, ServerWorld, World
 
 pytestmark = pytest.mark.integration
 
@@ -118,3 +121,46 @@ def test_the_order_of_a_record_key_is_kept_through_failures_and_a_change_of_memb
     assert books.most_at_once > PARTITIONS
     assert one.stats()["in_doubt"] == two.stats()["in_doubt"] == 0
     assert one.stats()["completed"] + two.stats()["completed"] == len(log)
+
+
+def test_the_order_of_a_record_key_outlives_kill_9(
+    kafka: KafkaServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Run again is only what was running, it is told so, and within its account it stands where it belongs."""
+    world = ServerWorld(kafka.bootstrap, redis_server.url, kafka.create_topic)
+    topic, ledger, kills, at_once = world.topic(PARTITIONS), tmp_path / "ledger", 2, 16
+    world.produce(topic, [record(account, number) for number in range(EACH * 4) for account in range(ACCOUNTS)])
+    settings = {"order": "key", "concurrency": at_once, "instance_id": "orders-0", "commit_every": "50ms"}
+    spec = {"bootstrap": kafka.bootstrap, "store": redis_server.url, "group": f"g-{topic}", "topic": topic}
+    spec |= {"ledger": str(ledger), "handler_s": 0.01, "settings": settings}
+    look_again = threading.Event()
+    with programs() as running:
+        for life in range(kills + 1):
+            before = len(ledger_lines(ledger))
+            running.append(Program(spec))
+            enough = ACCOUNTS * EACH if life < kills else ACCOUNTS * EACH * 4 - before
+            for _ in range(PATIENCE_S * 20):
+                if len(ledger_lines(ledger)) - before >= enough or (
+                    life == kills and not world.lag(spec["group"], topic)
+                ):
+                    break
+                look_again.wait(0.05)  # a file that another process writes can only be looked at again and again
+            running[life].signal(signal.SIGKILL if life < kills else signal.SIGTERM)
+            running[life].end()
+
+    runs: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for key, _, doubt, _ in ledger_lines(ledger):
+        account, number = key.split("-")
+        runs[account].append((int(number), doubt))
+    broken = [
+        (account, *two)
+        for account, numbers in runs.items()
+        for two in zip([(-1, False), *numbers], numbers, strict=False)
+        if two[1][0] != two[0][0] + 1 and not (two[1][0] == two[0][0] and two[1][1])
+    ]
+    assert broken == []
+    assert {account: max(numbers)[0] for account, numbers in runs.items()} == {
+        str(account): EACH * 4 - 1 for account in range(ACCOUNTS)
+    }
+    told = sum(doubt for numbers in runs.values() for _, doubt in numbers)
+    assert told <= kills * 2 * at_once
