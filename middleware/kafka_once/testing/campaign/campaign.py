@@ -17,15 +17,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_once import Semantics
-from kafka_once.member import open_store
-from kafka_once.ports import Namespace
-from kafka_once.settings import Settings
 from kafka_once.testing.campaign.checker import was_at_work
 from kafka_once.testing.campaign.history import Event, History, Reported
 from kafka_once.testing.campaign.ledger import EventReader, LedgerReader
 from kafka_once.testing.campaign.payments import Sender, plan_payments
+from kafka_once.testing.campaign.reports import read_reported
 from kafka_once.testing.campaign.worker import WorkerSpec
-from kafka_once.testing.campaign.workers import Workers
+from kafka_once.testing.campaign.workers import Program, Workers
 
 __all__ = ["Campaign", "Plan", "Progress"]
 
@@ -121,7 +119,7 @@ class Campaign:
         self._last_run_ns: dict[str, int] = {}
         self._assigned: set[str] = set()  # lives that had partitions
         self._surveyed_ns = 0
-        self._workers = Workers(plan.processes, plan.program, folder, self._spec_of(folder))
+        self._workers = Workers(plan.processes, Program(plan.program, folder, self._spec_of(folder)))
 
     def run(self) -> History:
         """Do it all. Raises RuntimeError where it cannot go on; what is known until then stands in `history`."""
@@ -263,18 +261,8 @@ class Campaign:
         return spec_of
 
     def _reported(self) -> list[Reported]:
-        """What the library lists as in doubt; the store's clock is the wall's."""
         plan = self.plan
-        if plan.store is None:
-            return []
-        settings = Settings(**plan.settings("reader"))
-        store = open_store(settings, Namespace(self._offsets.cluster_id(), plan.group))
-        to_monotonic_ns = time.monotonic_ns() - time.time_ns()
-        try:
-            doubts = store.doubts(limit=100_000)
-        finally:
-            store.close()
-        return [Reported(d.partition, d.offset, d.time_ms * 1_000_000 + to_monotonic_ns) for d in reversed(doubts)]
+        return [] if plan.store is None else read_reported(plan.settings("reader"), self._offsets.cluster_id())
 
 
 def _total_skipped(events: Iterable[Event]) -> int:

@@ -38,15 +38,22 @@ class Entry(NamedTuple):
 class Event(NamedTuple):
     """What a worker told besides.
 
-    `kind` and `number`: "assigned" and the partition; "polled" and how many messages the client handed over;
-    "skipped" and how many duplicates were settled so far; "unaccounted" and, at a clean end, the deliveries without
-    an outcome.
+    `kind` says what `number` is:
+
+    - a partition: "assigned", "revoked", "lost"; with the offset: "committing" (just before the client is asked),
+      "committed", "refused" (when the answer is there), and what the library tells its observers ("fenced", …);
+    - a count: "polled" (messages that the client handed over), "skipped" and "busy" (totals of this life so far),
+      "unaccounted" (at a clean end, the deliveries without an outcome);
+    - milliseconds: "stalled" (for so long before it a thread of the process did not run), "turned" (since the client's
+      last answer to a poll, told before each "committing"), "hanging" and "hung" (the consumer's thread stands still
+      for so long, and stood).
     """
 
     kind: str
     life: str
     number: int
     time_ns: int
+    offset: int = -1
 
 
 class Kill(NamedTuple):

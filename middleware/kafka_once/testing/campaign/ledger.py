@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kafka_once.testing.campaign.history import Entry, Event
@@ -44,9 +44,13 @@ class Ledger:
 
     def write_events(self, kind: str, numbers: list[int]) -> None:
         """One event per number, all at the same time."""
+        self.write_places(kind, [(number, -1) for number in numbers])
+
+    def write_places(self, kind: str, places: Iterable[tuple[int, int]]) -> None:
+        """One event per partition and offset, all at the same time."""
         now_ns = time.monotonic_ns()
-        for number in numbers:
-            _append(self._events, f"{kind} {self._life} {number} {now_ns}")
+        for number, offset in places:
+            _append(self._events, f"{kind} {self._life} {number} {now_ns} {offset}")
 
     def _write(self, fd: int, key: str, partition: int, offset: int, attempt: int, *, in_doubt: bool) -> None:
         who = f"{self._life} {self._pid} {attempt} {int(in_doubt)}"
@@ -94,4 +98,7 @@ class EventReader(_Reader):
 
     def read_new(self) -> list[Event]:
         """What was written since the last call."""
-        return [Event(kind, life, int(number), int(time_ns)) for kind, life, number, time_ns in self._new_records()]
+        return [
+            Event(kind, life, int(number), int(time_ns), int(offset))
+            for kind, life, number, time_ns, offset in self._new_records()
+        ]

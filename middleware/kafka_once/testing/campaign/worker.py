@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zlib import crc32
 
 from kafka_once import App, Message, Outcome, header
-from kafka_once.brokers.kafka import KafkaBroker
-from kafka_once.member import Adapters
-from kafka_once.message import TopicPartition
-from kafka_once.ports import Broker, Rebalances
+from kafka_once.member import Adapters, open_broker
+from kafka_once.observers import log_note
+from kafka_once.ports import Broker
 from kafka_once.settings import Settings
 from kafka_once.testing.campaign.ledger import Ledger
 from kafka_once.testing.campaign.payments import KEY_HEADER
+from kafka_once.testing.campaign.watched import WatchedBroker, watch_notes
 
-__all__ = ["WorkerSpec"]
+__all__ = ["WorkerSpec", "run"]
 
 _TELL_EVERY_S = 0.2
+_STALLED_MS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class WorkerSpec:
         folder: where the ledger is.
         settings: of the App, by their names.
         handler_ms: how long the handler takes before its effect.
+        slow_ms, slow_every: how long it takes for one key in so many; 0: there are none.
+        hang_ms: for how long SIGUSR1 makes the consumer's thread stand still.
     """
 
     life: str
@@ -47,6 +51,14 @@ class WorkerSpec:
     topic: str
     handler_ms: float
     settings: dict[str, Any] = field(default_factory=dict)
+    slow_ms: float = 0.0
+    slow_every: int = 0
+    hang_ms: float = 0.0
+
+    def handler_s(self, key: str) -> float:
+        """How long the handler takes for this key, in every process."""
+        slow = self.slow_every and crc32(key.encode()) % self.slow_every == 0
+        return (self.slow_ms if slow else self.handler_ms) / 1000
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -56,80 +68,64 @@ class WorkerSpec:
         return cls(**json.loads(text))
 
 
-class _WatchedBroker(KafkaBroker):
-    """Tells the ledger's events what passes between Kafka and the library."""
-
-    ledger: Ledger
-
-    def start(self, topics: Sequence[str], rebalances: Rebalances) -> None:
-        super().start(topics, _WatchedRebalances(rebalances, self.ledger))
-
-    def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
-        messages = super().poll(max_messages, timeout_s)
-        if messages:
-            self.ledger.write_events("polled", [len(messages)])
-        return messages
-
-
-class _WatchedRebalances:
-    def __init__(self, rebalances: Rebalances, ledger: Ledger) -> None:
-        self._rebalances = rebalances
-        self._ledger = ledger
-        self.on_revoked = rebalances.on_revoked
-        self.on_lost = rebalances.on_lost
-
-    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        self._ledger.write_events("assigned", [partition.partition for partition in partitions])
-        self._rebalances.on_assigned(partitions)
-
-
 def make_app(spec: WorkerSpec, ledger: Ledger) -> App:
     """The app, as a user would write it, with a watched broker."""
+    hang = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: hang.set())
 
     def watched_broker(settings: Settings) -> Broker:
-        broker = _WatchedBroker(settings.librdkafka(), on_warning=logging.getLogger("kafka_once").warning)
-        broker.ledger = ledger
-        return broker
+        return cast("Broker", WatchedBroker(open_broker(settings), ledger, hang, spec.hang_ms))
 
-    app = App(adapters=Adapters(broker=watched_broker), **spec.settings)
-    handler_s = spec.handler_ms / 1000
+    adapters = Adapters(broker=watched_broker, observers=[log_note, watch_notes(ledger)])
+    app = App(adapters=adapters, **spec.settings)
 
     @app.handler(spec.topic, key=header(KEY_HEADER))
     def charge(message: Message) -> None:
         key = (message.header(KEY_HEADER) or b"").decode()
         what = (key, message.partition, message.offset, message.attempt)
         ledger.write_start(*what, in_doubt=message.in_doubt)
-        time.sleep(handler_s)
+        time.sleep(spec.handler_s(key))
         ledger.write_run(*what, in_doubt=message.in_doubt)
 
     return app
 
 
-def _tell_skipped(app: App, ledger: Ledger) -> None:
-    """For people who watch, only: how many duplicates this life has skipped so far."""
-    told = 0
+def _tell(app: App, ledger: Ledger) -> None:
+    """Now and then: the totals of this life that moved, and whether this thread could not run for long."""
+    told: dict[str, int] = {}
+    looked_ns = time.monotonic_ns()
     while True:
         time.sleep(_TELL_EVERY_S)
-        skipped = _skipped(app.stats())
-        if skipped != told:
-            ledger.write_events("skipped", [skipped])
-            told = skipped
+        now_ns = time.monotonic_ns()
+        late_ms = (now_ns - looked_ns) // 1_000_000
+        if late_ms > _STALLED_MS:
+            ledger.write_events("stalled", [late_ms])
+        looked_ns = now_ns
+        for kind, total in _totals(app.stats()).items():
+            if told.get(kind, 0) != total:
+                ledger.write_events(kind, [total])
+                told[kind] = total
 
 
-def _skipped(stats: dict[str, int]) -> int:
-    return stats[Outcome.REPEAT] + stats[Outcome.REDELIVERY]
+def _totals(stats: dict[str, int]) -> dict[str, int]:
+    return {"skipped": stats[Outcome.REPEAT] + stats[Outcome.REDELIVERY], "busy": stats["busy"]}
 
 
 def main() -> None:
     """The process."""
-    spec = WorkerSpec.from_json(sys.argv[1])
+    run(WorkerSpec.from_json(sys.argv[1]))
+
+
+def run(spec: WorkerSpec) -> None:
+    """One life, until a signal ends it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S")
     ledger = Ledger(Path(spec.folder), spec.life)
     app = make_app(spec, ledger)
-    threading.Thread(target=_tell_skipped, args=(app, ledger), daemon=True).start()
+    threading.Thread(target=_tell, args=(app, ledger), daemon=True).start()
     app.run()
     stats = app.stats()
-    ledger.write_events("skipped", [_skipped(stats)])
+    for kind, total in _totals(stats).items():
+        ledger.write_events(kind, [total])
     ledger.write_events("unaccounted", [stats["deliveries"] - sum(stats[outcome] for outcome in Outcome)])
 
 

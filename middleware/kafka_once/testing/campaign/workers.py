@@ -9,28 +9,70 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from kafka_once.testing.campaign.history import Exit, Kill
 from kafka_once.testing.campaign.worker import WorkerSpec
 
-__all__ = ["Workers"]
+__all__ = ["Program", "Slot", "Workers"]
 
 _MOST_EXITS = 20
 _STOP_S = 30
 
 
-class _Slot:
+class Program(NamedTuple):
+    """What runs as a worker.
+
+    Attributes:
+        arguments: its module, and that one's arguments before the `WorkerSpec`.
+        folder: for the logs.
+        spec_of: what a life is told, given the worker's name and the life's.
+    """
+
+    arguments: tuple[str, ...]
+    folder: Path
+    spec_of: Callable[[str, str], WorkerSpec]
+
+
+class Slot:
     """One worker, over all its lives."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, program: Program) -> None:
         self.name = name
         self.lives = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self._program = program
 
     @property
     def life(self) -> str:
         return f"{self.name}.{self.lives - 1}"
+
+    def start(self) -> None:
+        """Begin its next life."""
+        self.lives += 1
+        program = self._program
+        with (program.folder / f"{self.name}.log").open("ab") as log:
+            log.write(f"--- {self.life}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *program.arguments, program.spec_of(self.name, self.life).to_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the campaign, which kills them itself
+            )
+
+    def kill(self) -> int:
+        """SIGKILL; returns the exit code, which is another one if it had ended by itself."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)  # not Popen's: that one looks first whether it has ended
+        return self.process.wait()
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 class Workers:
@@ -38,31 +80,23 @@ class Workers:
 
     Args:
         count: how many.
-        program: the module that runs as one, and its arguments before the `WorkerSpec`.
-        folder: for their logs.
-        spec_of: what a life is told, given the worker's name and the life's.
+        program: what runs as one.
     """
 
-    def __init__(
-        self, count: int, program: tuple[str, ...], folder: Path, spec_of: Callable[[str, str], WorkerSpec]
-    ) -> None:
+    def __init__(self, count: int, program: Program) -> None:
         self.kills: list[Kill] = []
         self.exits: list[Exit] = []
-        self._program = program
-        self._folder = folder
-        self._spec_of = spec_of
-        self._slots = [_Slot(f"worker-{number}") for number in range(count)]
+        self._folder = program.folder
+        self._slots = [Slot(f"worker-{number}", program) for number in range(count)]
 
     def __enter__(self) -> Self:
         for slot in self._slots:
-            self._start(slot)
+            slot.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for slot in self._slots:
-            if slot.process is not None and slot.process.poll() is None:
-                slot.process.kill()
-                slot.process.wait()
+            slot.end()
 
     def lives(self) -> list[str]:
         """The life that each worker is in now."""
@@ -71,11 +105,9 @@ class Workers:
     def kill(self, number: int) -> Kill | None:
         """SIGKILL to the process of this worker, which is started again at once. None if it had ended by itself."""
         slot = self._slots[number]
-        assert slot.process is not None
         kill = Kill(slot.life, time.monotonic_ns())
-        os.kill(slot.process.pid, signal.SIGKILL)  # not Popen's: that one looks first whether it has ended
-        code = slot.process.wait()
-        self._start(slot)
+        code = slot.kill()
+        slot.start()
         if code != -signal.SIGKILL:
             self.exits.append(Exit(kill.life, code, asked=False))
             return None
@@ -88,7 +120,7 @@ class Workers:
             code = None if slot.process is None else slot.process.poll()
             if code is not None:
                 self.exits.append(Exit(slot.life, code, asked=False))
-                self._start(slot)
+                slot.start()
         if len(self.exits) > _MOST_EXITS:
             raise RuntimeError(f"workers end by themselves, {len(self.exits)} times so far; see {self._folder}")
 
@@ -108,17 +140,3 @@ class Workers:
                 code = slot.process.wait()
             self.exits.append(Exit(slot.life, code, asked=True))
             slot.process = None  # not to be supervised any more
-
-    def _start(self, slot: _Slot) -> None:
-        slot.lives += 1
-        spec = self._spec_of(slot.name, slot.life)
-        with (self._folder / f"{slot.name}.log").open("ab") as log:
-            log.write(f"--- {slot.life}\n".encode())
-            log.flush()
-            slot.process = subprocess.Popen(
-                [sys.executable, "-m", *self._program, spec.to_json()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the campaign, which kills them itself
-            )
