@@ -10,13 +10,14 @@ KAFKA  ?=
 REDIS  ?=
 ARGS   ?=
 
-# Each set variable becomes an option of tests.chaos: SEED=7 gives --seed 7.
+# Each set variable becomes an option of tests.chaos or tests.storm: SEED=7 gives --seed 7.
 CHAOS_OPTIONS := SEED KILLS PROTOCOL MEMBERSHIP MESSAGES REPEATS PARTITIONS PROCESSES HANDLER_MS LATELY_MS TAKEOVER_P95_S STORE KAFKA
+STORM_OPTIONS := SEED SEEDS SECONDS PROTOCOL MEMBERSHIP MEMBERS PARTITIONS RATE REPEATS SLOW_MS MUST VARIANT STORE KAFKA
 lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
-chaos_args = $(foreach name,$(CHAOS_OPTIONS),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
+options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check format chaos bench bench-quick bench-full kafka-jars clean
+.PHONY: help venv demo test test-quick check format chaos groups storm bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +37,7 @@ test: $(STAMP) ## Run all tests (servers: from the environment, Docker, local, e
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(STAMP) ## Run the tests that need no server (under a minute)
-	$(BIN)/python -m pytest -q -m 'not integration and not docker and not chaos' $(ARGS)
+	$(BIN)/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers, quick tests (under two minutes)
 	$(BIN)/ruff check .
@@ -50,7 +51,13 @@ format: $(STAMP) ## Put the sources in order (ruff)
 	$(BIN)/ruff format .
 
 chaos: $(STAMP) ## kill -9 on real Kafka and Redis (SEED=7 KILLS=20 PROTOCOL=consumer MEMBERSHIP=dynamic MESSAGES=10000 …)
-	$(BIN)/python -m tests.chaos $(chaos_args) $(ARGS)
+	$(BIN)/python -m tests.chaos $(call options,$(CHAOS_OPTIONS)) $(ARGS)
+
+groups: $(STAMP) ## Run the scenarios of consumer groups on real Kafka, under all three protocols
+	KAFKA_ONCE_TEST_KAFKA=apache $(BIN)/python -m pytest -m groups $(ARGS)
+
+storm: $(STAMP) ## Members start, stop, die, freeze, wake (SEEDS=1-10 SECONDS=60 PROTOCOL=range|cooperative-sticky|consumer …)
+	$(BIN)/python -m tests.storm $(call options,$(STORM_OPTIONS)) $(ARGS)
 
 bench-quick: $(STAMP) ## What de-duplication costs, one round (under 90 s; needs Java and redis-server)
 	$(BIN)/python -m bench --size quick $(ARGS)
