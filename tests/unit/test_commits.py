@@ -1,0 +1,69 @@
+"""When the frontier is committed: one commit at a time, never backwards, only what is ours."""
+
+from kafka_once.core.calls import CommitMark, CommitResult
+from tests.unit.bench import ROW, Worker
+
+
+def asked(worker: Worker) -> list[int]:
+    """The offsets that are to be committed now."""
+    worker.tick()
+    effects = worker.engine.decide()
+    worker._perform(effects)
+    return [mark.offset for mark in effects.commit]
+
+
+def test_one_commit_is_away_at_a_time() -> None:
+    """C12: a later one can never arrive before an earlier one."""
+    worker = Worker()
+    worker.commits_answered = False
+    worker.own().deliver("a", "b").run()
+    worker.world.now_ms += 100
+    assert asked(worker) == [1]
+
+    worker.run()
+    for _ in range(5):
+        worker.world.now_ms += 1000
+        assert asked(worker) == []
+
+    worker.engine.on_committed([CommitResult(CommitMark(ROW[0], 1), "ok")])
+    worker.world.now_ms += 100
+    assert asked(worker) == [2]
+
+
+def test_a_commit_without_a_definite_answer_is_tried_again() -> None:
+    """A07, C09, C10: taken or not, the same offset may be committed twice."""
+    worker = Worker()
+    worker.commits_answered = False
+    worker.own().deliver("a").run()
+    worker.world.now_ms += 100
+    assert asked(worker) == [1]
+    worker.engine.on_committed([CommitResult(CommitMark(ROW[0], 1), "retry", "_TIMED_OUT")])
+    worker.world.now_ms += 100
+    assert asked(worker) == [1]
+
+
+def test_nothing_is_committed_behind_what_the_group_has_committed() -> None:
+    """C12, C32: what is read late may be ahead of us."""
+    worker = Worker()
+    worker.commits_answered = False
+    worker.own().deliver("a", "b")
+    worker.engine.on_committed_read(ROW[0], 2, ours=True)
+    worker.run()
+    worker.world.now_ms += 100
+    assert asked(worker) == []
+
+    worker.run().deliver("c", start=2)
+    worker.run()
+    worker.world.now_ms += 100
+    assert asked(worker) == [3]
+
+
+def test_nothing_is_committed_for_what_is_lost() -> None:
+    """C04, C07: also not what had ended before; and not by the last commit of the process."""
+    worker = Worker().own(*ROW[:2]).deliver("a").deliver("b", partition=ROW[1])
+    worker.run().run()
+    worker.engine.on_lost(ROW[:1])
+    worker.pass_time(100)
+
+    assert worker.committed == {ROW[1]: 1}
+    assert worker.engine.commit_last() == []
