@@ -7,6 +7,7 @@ import pytest
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
+from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition
 from kafka_once.core.semantics import KeyPolicy
@@ -20,7 +21,7 @@ RULE = KeyRule(None, None, KeyPolicy.STOP, stop_on_bad_payload=True)
 
 
 def group_of(*offsets: int, begin_before_ms: int = 2**53) -> Group:
-    lane = Partition(TopicPartition("t", 0), Pace(2.0, 500), lambda _message: None).lane_of(Message("t", 0, 0))
+    lane = Partition(TopicPartition("t", 0), Pace(2.0, 500), Order.PARTITION).lane_of(Message("t", 0, 0))
     return Group(lane, [Delivery(Message("t", 0, offset), lane, None) for offset in offsets], begin_before_ms)
 
 
@@ -30,11 +31,11 @@ class Stand:
     def __init__(self, handler) -> None:
         route = Route(("t",), RULE, handler, HandlerSignature.of(handler))
         self.ended: SimpleQueue[Group] = SimpleQueue()
-        self.handlers = Handlers(Routes([route]), threads=1)
+        self.handlers = Handlers(Routes([route]), limit=1)
         self.handlers.open(self.ended.put, time.monotonic)
 
     def run(self, group: Group) -> Group:
-        self.handlers.start(group)
+        self.handlers.start([group])
         return self.ended.get(timeout=PATIENCE_S)
 
 
