@@ -2,9 +2,9 @@
 
 from kafka_once.app import App
 from kafka_once.consumer import Consumer, ConsumerMessage
-from kafka_once.core.events import Outcome
+from kafka_once.core.events import Outcome, Stall
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, HungPolicy, KeyPolicy, Semantics
 from kafka_once.errors import (
     BrokerError,
     BrokerRefused,
@@ -35,6 +35,7 @@ __all__ = [
     "Coordinates",
     "DoubtPolicy",
     "FailurePolicy",
+    "HungPolicy",
     "InDoubt",
     "KafkaOnceError",
     "KeyPolicy",
@@ -44,6 +45,7 @@ __all__ = [
     "Order",
     "Outcome",
     "Semantics",
+    "Stall",
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",

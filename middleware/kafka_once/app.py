@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
-from kafka_once.core.events import Counters
+from kafka_once.core.events import Counters, Stall
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import Semantics
+from kafka_once.core.semantics import HungPolicy, Semantics
 from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError
 from kafka_once.executors import Handlers
@@ -63,6 +63,7 @@ class App:
         idempotent: bool = False,
         payload: Deserializer | None = None,
         order: Order | Literal["partition", "key", "none"] | None = None,
+        deadline: object = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Register a handler; the function itself is returned unchanged.
 
@@ -74,18 +75,22 @@ class App:
             payload: a confluent-kafka `Deserializer` object that makes the payload (a schema registry's, say), instead
                 of the annotation. A `field` key is read from what it makes. Default None.
             order: which of its messages run one after another. Default: the app's `order`.
+            deadline: how long it may run, as a duration; default: what `handler_deadline` says. Past it its message is
+                in doubt and `on_hung` decides.
 
         Raises:
             ConfigurationError: the handler, its key or its topics do not fit the settings.
         """
         self._check_handler(topics, key, idempotent=idempotent)
         own_order = self.settings.order_of_handler(order)
+        deadline_ms = None if deadline is None else self.settings.deadline_ms(deadline)
 
         def register(function: HandlerFunction) -> HandlerFunction:
             if self._member is not None:
                 raise ConfigurationError("handler", function.__name__, "register handlers before the app is started")
             rule = key_rule(self.settings, None if idempotent else key, payload)
-            route = Route(topics, rule, function, HandlerSignature.of(function, payload), own_order)
+            signature = HandlerSignature.of(function, payload)
+            route = Route(topics, rule, function, signature, own_order, deadline_ms)
             Routes([*self._routes, route])  # refuses a topic that has a handler already
             self._routes.append(route)
             return function
@@ -124,6 +129,7 @@ class App:
     def start(self) -> None:
         """Begin to consume on a thread of its own. What goes wrong is raised by `join`."""
         if self._member is not None:
+            self._member.refuse_fork()
             raise ConfigurationError(
                 "app", self.settings.group, "it was started already; make a new App to start again"
             )
@@ -131,11 +137,18 @@ class App:
             raise ConfigurationError(
                 "handler", None, 'no handler is registered: decorate one with @app.handler("topic")'
             )
+        self._check_deadlines()
         routes = Routes(self._routes)
         executor = Handlers(routes, self.settings.concurrency)
         self._member = Member(self.settings, routes, executor, exclusive=True, adapters=self._adapters)
         self._counters = self._member.counters
         self._member.start()
+
+    def _check_deadlines(self) -> None:
+        deadlines = [self.settings.handler_deadline, *(route.deadline_ms for route in self._routes)]
+        if self.settings.on_hung is HungPolicy.STOP and not any(deadlines):
+            remedy = "no handler has a deadline, so none can pass it; set handler_deadline"
+            raise ConfigurationError("on_hung", "stop", remedy)
 
     def stop(self) -> None:
         """Stop the intake; running handlers end within `drain`. Safe from any thread and in signal handlers."""
@@ -154,14 +167,28 @@ class App:
         """Deliveries, processings, one count per outcome, and what else is counted (docs/counters.md)."""
         return self._counters.as_dict()
 
+    def stalls(self) -> list[Stall]:
+        """The messages whose handlers have been running for longer than `stalled_after`, the longest first: their
+        partitions wait. From any thread."""
+        return [] if self._member is None else self._member.stalls
+
+    def _on_signal(self, number: int) -> None:
+        """Set a flag and nothing else; a second one changes nothing. In a forked child: what it would do without us."""
+        if self._member is not None and self._member.forked:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self.stop()
+
 
 @contextmanager
 def _signals_stop(app: App) -> Iterator[None]:
-    """SIGTERM and SIGINT set a flag and nothing else; a second one changes nothing."""
+    """SIGTERM and SIGINT, as long as this lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    earlier = {number: signal.signal(number, lambda *_: app.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    signals = (signal.SIGTERM, signal.SIGINT)
+    earlier = {number: signal.signal(number, lambda number, _frame: app._on_signal(number)) for number in signals}
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from confluent_kafka import TopicPartition
 
 from kafka_once.core.events import Kind, Note
-from kafka_once.core.semantics import Semantics
+from kafka_once.core.semantics import HungPolicy, Semantics
 from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError, NeverCompleted
 from kafka_once.handout import HandOut
@@ -141,6 +141,10 @@ class Consumer:
         self.settings = Settings.of(bootstrap_servers=servers, group=group, store=store, kafka=kafka, **settings)
         if key is None and self.settings.semantics is Semantics.EFFECTIVELY_ONCE:
             raise ConfigurationError("key", None, 'say what identifies the work: key=header("…"), field("…"), …')
+        if self.settings.handler_deadline is not None or self.settings.on_hung is not HungPolicy.WAIT:
+            name = "on_hung" if self.settings.handler_deadline is None else "handler_deadline"
+            remedy = "leave it out: the loop is yours, and what it takes too long for is shown as stalled"
+            raise ConfigurationError(name, getattr(self.settings, name), remedy)
         self._rule = key_rule(self.settings, key, payload)
         given = adapters or Adapters()
         self._adapters = Adapters(given.broker, given.store, [*given.observers, self._call_back])
@@ -180,6 +184,7 @@ class Consumer:
         deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
         while True:
             left = 1.0 if deadline is None else max(0.0, min(1.0, deadline - time.monotonic()))
+            self._joined()
             self._wake_if_empty()
             message = self._executor.take(left)
             if message is not None:
@@ -235,6 +240,7 @@ class Consumer:
         """
         if offsets is not None:
             raise _owned("commit(offsets=…)", "write commit(message=…): the offsets follow when it is safe")
+        self._refuse_fork()
         if message is None:
             ended = self._executor.taken()
             for topic, partition, offset in ended:
@@ -253,7 +259,12 @@ class Consumer:
             raise _owned("store_offsets(offsets=…)", "write store_offsets(message=…)")
         self._end(message)
 
+    def _refuse_fork(self) -> None:
+        if self._member is not None:
+            self._member.refuse_fork()
+
     def _end(self, message: ConsumerMessage, error: BaseException | None = None) -> None:
+        self._refuse_fork()
         self._executor.end(message.topic(), message.partition(), message.offset(), error)
 
     def _wait_for_outcomes(self) -> None:
@@ -272,6 +283,7 @@ class Consumer:
         """
         if self._member is None:
             return
+        self._refuse_fork()
         self._member.stop()
         for topic, partition, offset in self._executor.taken():
             self._executor.end(topic, partition, offset, NeverCompleted("handed out and never completed"))
@@ -300,6 +312,7 @@ class Consumer:
     def _joined(self) -> Member:
         if self._member is None:
             raise ConfigurationError("topics", None, "call subscribe([…]) before poll")
+        self._member.refuse_fork()
         return self._member
 
     def _call_back(self, note: Note) -> None:

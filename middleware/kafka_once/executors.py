@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
-from kafka_once.errors import ConfigurationError
+from kafka_once.errors import ConfigurationError, InDoubt
 from kafka_once.intake import Route, Routes
 from kafka_once.message import Message, TopicPartition
 
@@ -41,6 +42,10 @@ class Executor(Protocol):
 
     def withdraw(self, partitions: Collection[TopicPartition] | None) -> None:
         """End the groups of these partitions (all, if None) that nobody has begun, without results."""
+        ...
+
+    def cancel(self, group: Group) -> None:
+        """The message `group.overdue` has passed its deadline: end its run if that can be done."""
         ...
 
     def close(self) -> None:
@@ -77,6 +82,10 @@ class Handlers:
         for group in self._places.withdraw(partitions):
             group.ended = True
             self._post(group)
+
+    def cancel(self, group: Group) -> None:
+        """Tasks can be cancelled, threads cannot."""
+        self._loop.cancel(group)
 
     def close(self) -> None:
         self._places.close()
@@ -124,7 +133,7 @@ class Handlers:
         assert route.handler is not None
         assert route.signature is not None
         results, handler, arguments = group.results, route.handler, route.signature.arguments
-        started_ns = time.perf_counter_ns()
+        started_ns = _began(group)
         for delivery in group.deliveries:
             if self._is_late(group):
                 break
@@ -142,14 +151,15 @@ class Handlers:
         route = self._route(group)
         assert route.handler is not None
         assert route.signature is not None
-        started_ns = time.perf_counter_ns()
+        started_ns = _began(group)
         for delivery in group.deliveries:
             if self._is_late(group):
                 break
             try:
                 await route.handler(*route.signature.arguments(_told(delivery)))  # type: ignore[misc]
-            except asyncio.CancelledError:  # of the handler's own making: nothing of ours cancels it
-                group.results.append(RuntimeError("the handler was cancelled"))
+            except asyncio.CancelledError:  # in the middle of something, by us or by its own making
+                late = "at its deadline" if group.overdue is not None else "by itself"
+                group.results.append(InDoubt(f"the handler was cancelled {late}"))
                 break
             except BaseException as error:  # noqa: BLE001  (the engine says what it means)
                 group.results.append(error)
@@ -159,8 +169,8 @@ class Handlers:
 
 
 def is_late(group: Group, now_s: float) -> bool:
-    """Whether the lease is not trusted any more, so that nothing of the group may be begun."""
-    return group.begin_before_ms is not None and now_s * 1000 >= group.begin_before_ms
+    """Whether the lease, or the membership, is not trusted any more, so that nothing of the group may be begun."""
+    return now_s * 1000 >= group.begin_before_ms
 
 
 def _told(delivery: Delivery) -> Message:
@@ -179,6 +189,11 @@ def _refuse_awaitable(route: Route, returned: object) -> None:
     raise ConfigurationError(
         "handler", route.signature.name, "it returned an awaitable, so nothing has run; write `async def`"
     )
+
+
+def _began(group: Group) -> int:
+    group.began = True
+    return time.perf_counter_ns()
 
 
 def _end(group: Group, started_ns: int) -> None:
@@ -266,7 +281,7 @@ class _Loop:
         self._run = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[None]] = set()  # a loop keeps weak references only
+        self._tasks: dict[Group, asyncio.Task[None]] = {}  # a loop keeps weak references only
         self._lock = threading.Lock()
         self._closed = False
 
@@ -284,6 +299,11 @@ class _Loop:
                 self._thread.start()
             self._loop.call_soon_threadsafe(self._begin, groups)
 
+    def cancel(self, group: Group) -> None:
+        with self._lock:
+            if self._loop is not None and not self._closed:
+                self._loop.call_soon_threadsafe(self._cancel, group)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -293,12 +313,20 @@ class _Loop:
     def _serve(self) -> None:
         assert self._loop is not None
         self._loop.run_forever()
-        if all(task.done() for task in self._tasks):  # else handlers outlast the drain: the process ends with them
+        if not self._tasks:  # else handlers outlast the drain: the process ends with them
             self._loop.close()
 
     def _begin(self, groups: Sequence[Group]) -> None:
         assert self._loop is not None
         for group in groups:
-            task = self._loop.create_task(self._run(group))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[group] = task = self._loop.create_task(self._run(group))
+            task.add_done_callback(partial(self._forget, group))
+
+    def _forget(self, group: Group, _task: asyncio.Task[None]) -> None:
+        del self._tasks[group]
+
+    def _cancel(self, group: Group) -> None:
+        """Unless that message has ended meanwhile."""
+        task = self._tasks.get(group)
+        if task is not None and group.overdue == len(group.results):
+            task.cancel()

@@ -72,6 +72,9 @@ class HandOut:
             group.ended = True
             self._post(group)
 
+    def cancel(self, group: Group) -> None:
+        """The user's loop cannot be stopped."""
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -105,6 +108,7 @@ class HandOut:
             group = self._ready.popleft()
             message = group.deliveries[0].message
             self._taken[message.topic, message.partition, message.offset] = group
+            group.began = True
         return group
 
     def _observe(self) -> None:

@@ -48,6 +48,7 @@ class Route:
     """A handler and its topics. `handler` and `signature` are None where the user's own loop takes the messages.
 
     `order`: which of its messages run one after another.
+    `deadline_ms` is the handler's own; None: what the settings say.
     """
 
     topics: tuple[str, ...]
@@ -55,6 +56,7 @@ class Route:
     handler: Callable[..., object] | None = None
     signature: HandlerSignature | None = None
     order: Order = Order.PARTITION
+    deadline_ms: int | None = None
 
 
 class Routes:
@@ -69,6 +71,8 @@ class Routes:
 
     def _add(self, topic: str, route: Route) -> None:
         if topic.startswith("^"):
+            if "[:" in topic:  # else nobody could look whether it takes our own dead letters in
+                raise ConfigurationError("topics", topic, "write its classes out: [0-9] instead of [[:digit:]]")
             try:
                 self._patterns.append((re.compile(topic), route))
             except re.error as exc:

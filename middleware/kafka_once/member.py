@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from kafka_once.core.engine import Engine
-from kafka_once.core.events import Counters, Note
+from kafka_once.core.events import Counters, Note, Stall
 from kafka_once.core.rules import Rules
-from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, HungPolicy, KeyPolicy, Semantics
 from kafka_once.deserializers import Deserialized, Deserializer
 from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Intake, KeyRule, Routes
@@ -50,8 +51,10 @@ def open_broker(settings: Settings) -> Broker:
 
 
 def _answer_s(settings: Settings) -> float:
-    """How long Kafka may take to answer while nothing else goes on: the lease must be renewed in time."""
-    return 10.0 if settings.store is None else settings.lease_ms * 0.4 / 1000
+    """How long Kafka may take to answer while nothing else goes on: the lease must be renewed in time, and the process
+    must not stand still for so long that it takes itself for lost."""
+    patience_ms = settings.stall_ms if settings.store is None else min(settings.lease_ms, settings.stall_ms)
+    return min(10.0, patience_ms * 0.4 / 1000)
 
 
 def open_store(settings: Settings, namespace: Namespace) -> Store:
@@ -125,9 +128,11 @@ class Member:
         self._routes = routes
         self._executor = executor
         self._adapters = adapters
-        self._rules = _rules(settings, exclusive=exclusive)
+        self._rules = _rules(settings, routes, exclusive=exclusive)
         self._runner: Runner | None = None
+        self._engine: Engine | None = None
         self._stop_asked = False
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._main, name="kafka-once-consumer", daemon=True)
         self.counters = Counters()
         self.error: BaseException | None = None
@@ -135,7 +140,28 @@ class Member:
 
     def start(self) -> None:
         """Begin on a thread of its own. What goes wrong is raised by `join`."""
+        self._pid = os.getpid()
         self._thread.start()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that started it: nothing of it runs here."""
+        return os.getpid() != self._pid
+
+    def refuse_fork(self) -> None:
+        """Raise ConfigurationError in a forked child: its connections are the parent's."""
+        if self.forked:
+            remedy = (
+                f"process {self._pid} started it and this one, {os.getpid()}, was forked from it: the consumer does "
+                'not live here. Make and start it in the child, or start children with multiprocessing\'s "spawn"'
+            )
+            raise ConfigurationError("group", self._settings.group, remedy)
+
+    @property
+    def stalls(self) -> list[Stall]:
+        """Handlers that run for longer than `stalled_after` now, the longest first; from any thread."""
+        engine = self._engine
+        return [] if engine is None else list(engine.stalls)
 
     def stop(self) -> None:
         """Ask it to drain and end; safe in a signal handler, and a second time."""
@@ -156,6 +182,7 @@ class Member:
         Raises:
             KafkaOnceError: why it stopped by itself.
         """
+        self.refuse_fork()
         if not self.ended.wait(timeout_s):
             return False
         self._thread.join()
@@ -182,8 +209,9 @@ class Member:
             raise
         link = None if store is None else link_to(store)
         rules = replace(self._rules, store_depth=1 if link is None else link.depth)
+        self._engine = Engine(rules, self.counters, lambda topic: self._routes.of(topic).order)
         self._runner = Runner(
-            Engine(rules, self.counters, lambda topic: self._routes.of(topic).order),
+            self._engine,
             broker,
             link,
             self._executor,
@@ -229,7 +257,11 @@ class Member:
 _GROUP_MS = {Semantics.EFFECTIVELY_ONCE: 2.0, Semantics.AT_LEAST_ONCE: 10.0, Semantics.AT_MOST_ONCE: 2.0}
 
 
-def _rules(settings: Settings, *, exclusive: bool) -> Rules:
+def _rules(settings: Settings, routes: Routes, *, exclusive: bool) -> Rules:
+    def deadline_ms_of(topic: str) -> int | None:
+        own = routes.of(topic).deadline_ms
+        return settings.handler_deadline_ms if own is None else own
+
     return Rules(
         semantics=settings.semantics,
         store=settings.store is not None,
@@ -248,4 +280,8 @@ def _rules(settings: Settings, *, exclusive: bool) -> Rules:
         lease_ms=settings.lease_ms,
         commit_every_ms=settings.commit_every_ms,
         instance=settings.instance_id,
+        stall_ms=settings.stall_ms,
+        stalled_after_ms=settings.stalled_after_ms,
+        deadline_ms_of=deadline_ms_of,
+        stop_on_hung=settings.on_hung is HungPolicy.STOP,
     )

@@ -39,6 +39,9 @@ LEVELS: dict[Kind, int] = {
     Kind.COMMIT_REFUSED: logging.WARNING,
     Kind.UNUSABLE: logging.ERROR,
     Kind.MEMORY_LOST: logging.ERROR,
+    Kind.SELF_FENCED: logging.ERROR,
+    Kind.STALLED: logging.WARNING,
+    Kind.OVERDUE: logging.ERROR,
 }
 
 # Whose traceback helps: the user's handler. A store's or a broker's error is one sentence.

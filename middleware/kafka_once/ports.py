@@ -237,6 +237,11 @@ class Broker(Protocol):
         """Commit and wait; for use inside rebalance callbacks, where nothing polls."""
         ...
 
+    def rejoin(self, why: str) -> None:
+        """Give up the membership, and begin a new one in the next polls. Calls `on_lost` for what is still owned;
+        commits nothing. Not for use inside a callback."""
+        ...
+
     def publish(self, record: Outgoing, on_done: Callable[[Exception | None], None]) -> None:
         """Publish durably (acks=all, idempotent) without waiting; `on_done(None)` when Kafka confirmed it."""
         ...

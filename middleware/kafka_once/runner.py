@@ -159,6 +159,7 @@ class Runner:
     def _turn(self) -> None:
         self._tick()
         self._take_inbox()
+        self._tick()  # what was posted may have blocked
         self._perform(self._engine.decide(), inside_callback=False)
         busy = bool(self._running) or self._engine.unfinished > 0
         messages = self._receive(busy=busy)
@@ -232,15 +233,13 @@ class Runner:
     # ------------------------------------------------------------------------------------------------------- performing
 
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
+        if effects.rejoin and not inside_callback:  # a client cannot be ended from inside its own callback
+            self._broker.rejoin(effects.rejoin)
+            self._engine.on_rejoined()
         for call in effects.calls:
             assert self._store is not None
             self._store.send(call)
-        if effects.withdraw:
-            self._executor.withdraw(None)
-        if effects.groups:
-            self._running.update(effects.groups)
-            self._several.update(group for group in effects.groups if len(group.deliveries) > 1)
-            self._executor.start(effects.groups)
+        self._run_handlers(effects)
         for delivery in effects.publish:
             self._publish(delivery)
         if effects.commit:
@@ -252,6 +251,16 @@ class Runner:
         for note in effects.notes:
             self._observe(note)
         self._report()
+
+    def _run_handlers(self, effects: Effects) -> None:
+        if effects.withdraw:
+            self._executor.withdraw(None)
+        if effects.groups:
+            self._running.update(effects.groups)
+            self._several.update(group for group in effects.groups if len(group.deliveries) > 1)
+            self._executor.start(effects.groups)
+        for group in effects.cancel:
+            self._executor.cancel(group)
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
         if inside_callback:

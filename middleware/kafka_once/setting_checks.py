@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from kafka_once.core.order import Order
 from kafka_once.core.semantics import FailurePolicy, Semantics, needs_store
-from kafka_once.durations import show_duration
+from kafka_once.durations import parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "check_topics",
     "checked_order",
     "file_path",
+    "handler_deadline",
     "legal_name",
     "never_as_none",
     "no_bool",
@@ -34,6 +35,7 @@ __all__ = [
     "session_timeout_ms",
     "shown",
     "shown_store",
+    "stall_ms",
     "store_url",
     "with_derived_defaults",
 ]
@@ -41,6 +43,9 @@ __all__ = [
 # librdkafka's defaults, used where the user's dict says nothing.
 SESSION_TIMEOUT_MS: Final = 45_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
+# Ours, and the broker's for group.protocol=consumer.
+HEARTBEAT_MS: Final = 1_000
+BROKER_HEARTBEAT_MS: Final = 5_000
 
 STORE_FORM: Final = (
     'a URL: "redis://localhost:6379/0", "rediss://…" (TLS), "unix:///path/to/socket", '
@@ -204,6 +209,8 @@ def check_together(settings: Settings) -> None:
         _check_store,
         _check_said_twice,
         _check_lease,
+        _check_stall,
+        _check_deadline,
         _check_drain,
         _check_order,
         _check_backoff,
@@ -272,6 +279,36 @@ def _check_lease(settings: Settings) -> None:
         raise ConfigurationError("remember_for", show_duration(settings.remember_for), remedy)
 
 
+def _check_stall(settings: Settings) -> None:
+    stall_ms(settings.kafka)  # raises for what cannot be read
+
+
+def _check_deadline(settings: Settings) -> None:
+    if settings.handler_deadline is not None:
+        _check_remembered(settings.handler_deadline, settings)
+
+
+def _check_remembered(deadline: timedelta, settings: Settings) -> None:
+    if settings.store is not None and deadline + settings.lease >= settings.remember_for:
+        remedy = (
+            f"with lease, {show_duration(settings.lease)}, it must be shorter than remember_for, "
+            f"{show_duration(settings.remember_for)}: else its key is forgotten while it may be running"
+        )
+        raise ConfigurationError("handler_deadline", show_duration(deadline), remedy)
+
+
+def handler_deadline(given: object, settings: Settings, bounds: Mapping[str, timedelta], form: str) -> timedelta:
+    """See `Settings.deadline_ms`."""
+    try:
+        deadline = parse_duration(given)
+    except (TypeError, ValueError):
+        deadline = None
+    if not isinstance(deadline, timedelta) or not bounds["ge"] <= deadline <= bounds["le"]:
+        raise ConfigurationError("deadline", shown("deadline", given), f"write {form}")
+    _check_remembered(deadline, settings)
+    return deadline
+
+
 def _check_drain(settings: Settings) -> None:
     max_poll_ms = _milliseconds(settings.kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
     if settings.drain_ms >= max_poll_ms:
@@ -312,6 +349,18 @@ def _check_dead_letter(settings: Settings) -> None:
     for name in ("on_missing_key", "on_bad_payload", "on_failure", "on_doubt"):
         if getattr(settings, name) == FailurePolicy.DEAD_LETTER.value and settings.dead_letter_topic is None:
             raise ConfigurationError(name, "dead_letter", "there is no topic for it; set dead_letter_topic")
+
+
+def stall_ms(kafka: Mapping[str, Any]) -> int:
+    """How long a member may stand still: its last heartbeat may have left one interval before, and its last poll counts
+    too. Where the broker decides, the least that it allows by default is assumed."""
+    if str(kafka.get("group.protocol", "classic")).lower() == "consumer":
+        heartbeat_ms = BROKER_HEARTBEAT_MS
+    else:
+        heartbeat_ms = _milliseconds(kafka, "heartbeat.interval.ms", HEARTBEAT_MS)
+    session_ms = session_timeout_ms(kafka)
+    silent_ms = max(session_ms - heartbeat_ms, session_ms // 2)
+    return min(silent_ms, _milliseconds(kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
 
 
 def session_timeout_ms(kafka: Mapping[str, Any]) -> int:

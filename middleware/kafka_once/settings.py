@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from kafka_once import setting_checks as checks
 from kafka_once import setting_problems as problems
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
+from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, HungPolicy, KeyPolicy, Semantics
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
 from kafka_once.setting_sources import Layers
@@ -69,6 +69,7 @@ _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
+_DEADLINE_BOUNDS: Any = {"ge": timedelta(seconds=0.1), "le": timedelta(days=1)}
 _REPORT_BOUNDS: Any = {"ge": timedelta(seconds=1), "le": timedelta(days=1)}
 
 
@@ -124,6 +125,16 @@ class Settings(BaseSettings):
     backoff: Duration = _duration(0.2, 0.001, _HOUR, "Wait before the second attempt; doubled for each one more")
     backoff_max: Duration = _duration(30, 0.001, _DAY, "The longest wait between two attempts")
     drain: Duration = _duration(20, 0, _HOUR, "How long running handlers may take to end at a stop or a revoke")
+    stalled_after: Duration = _duration(60, 0.1, _DAY, "A handler that runs longer is logged, with its coordinates")
+    handler_deadline: Annotated[
+        Annotated[Duration, Field(**_DEADLINE_BOUNDS)] | None, BeforeValidator(checks.never_as_none)
+    ] = _setting(
+        None,
+        f'"never" (or None), or {_duration_form(**_DEADLINE_BOUNDS)}',
+        "duration",
+        "How long a handler may run; past it its message is in doubt, and an async handler is cancelled",
+    )
+    on_hung: HungPolicy = _choice(HungPolicy.WAIT, HungPolicy, "What happens when a handler passes its deadline")
     commit_every: Duration = _duration(0.5, 0.01, _MINUTE, "How often the frontier is committed to Kafka")
     report_every: Annotated[
         Annotated[Duration, Field(**_REPORT_BOUNDS)] | None, BeforeValidator(checks.never_as_none)
@@ -275,6 +286,11 @@ class Settings(BaseSettings):
         return checks.session_timeout_ms(self.kafka)
 
     @property
+    def stall_ms(self) -> int:
+        """How long the process may stand still before Kafka may have given its partitions to others."""
+        return checks.stall_ms(self.kafka)
+
+    @property
     def lease_ms(self) -> int:
         return in_ms(self.lease)
 
@@ -298,6 +314,25 @@ class Settings(BaseSettings):
     @property
     def drain_ms(self) -> int:
         return in_ms(self.drain)
+
+    @property
+    def stalled_after_ms(self) -> int:
+        return in_ms(self.stalled_after)
+
+    @property
+    def handler_deadline_ms(self) -> int | None:
+        return None if self.handler_deadline is None else in_ms(self.handler_deadline)
+
+    def deadline_ms(self, deadline: object) -> int:
+        """A handler's own deadline, checked like `handler_deadline`.
+
+        Args:
+            deadline: as the user wrote it.
+
+        Raises:
+            ConfigurationError: it is none, or does not fit the other settings.
+        """
+        return in_ms(checks.handler_deadline(deadline, self, _DEADLINE_BOUNDS, _duration_form(**_DEADLINE_BOUNDS)))
 
     @property
     def commit_every_ms(self) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "CommitsFollow",
     "InOrder",
     "NothingLost",
+    "NothingStartsAfterAStall",
     "OutcomesAddUp",
     "ReturnedIsEnough",
 ]
@@ -204,6 +205,21 @@ class OutcomesAddUp(Checker):
         for name, how in (("processings", "returned"), ("failures", "raised")):
             ends = self._ends[worker, how]
             self.check(counters[name] == ends, f"{worker}: {counters[name]} {name} counted, {ends} runs {how}")
+
+
+class NothingStartsAfterAStall(Checker):
+    """A process that stood still for longer than its group waits starts nothing of what it had before."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._still: dict[str, int] = {}
+
+    def on_stoodstill(self, event: h.StoodStill) -> None:
+        self._still[event.worker] = event.tenure
+
+    def on_started(self, event: h.Started) -> None:
+        if event.worker in self._still:
+            self.check(event.tenure > self._still[event.worker], f"{event} after {event.worker} stood still")
 
 
 class ComesToRest(Checker):

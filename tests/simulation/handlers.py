@@ -108,6 +108,7 @@ class Runs:
             world.saw("not begun: lease not trusted")
             self._close(running)
             return
+        worker.look_at_the_clock()
         message = delivery.message
         running.run = world.next_number()
         running.until_ms = world.now_ms + world.random.choice((0, world.plan.odds.lingers_ms))

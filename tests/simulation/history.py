@@ -24,6 +24,7 @@ __all__ = [
     "Produced",
     "Recorded",
     "Started",
+    "StoodStill",
     "Terms",
 ]
 
@@ -119,6 +120,13 @@ class Over(NamedTuple):
     why: str
 
 
+class StoodStill(NamedTuple):
+    """A process did nothing for longer than its group waits. Tenures up to this number may be others' by now."""
+
+    worker: str
+    tenure: int
+
+
 class Left(NamedTuple):
     """A process ended by itself. `clean`: it drained in time, so each of its deliveries has an outcome."""
 
@@ -145,4 +153,17 @@ class AtRest(NamedTuple):
     doubts: tuple[str, ...]
 
 
-Event = Produced | Delivered | Started | Ended | DeadLettered | Committed | Granted | Recorded | Over | Left | AtRest
+Event = (
+    Produced
+    | Delivered
+    | Started
+    | Ended
+    | DeadLettered
+    | Committed
+    | Granted
+    | Recorded
+    | Over
+    | StoodStill
+    | Left
+    | AtRest
+)

@@ -14,6 +14,7 @@ from tests.simulation.checkers import (
     CommitThenRun,
     InOrder,
     NothingLost,
+    NothingStartsAfterAStall,
     OutcomesAddUp,
     ReturnedIsEnough,
 )
@@ -30,6 +31,7 @@ from tests.simulation.history import (
     Produced,
     Recorded,
     Started,
+    StoodStill,
     Terms,
 )
 from tests.simulation.key_checkers import DoneIsDone, DoubtIsListed, NothingStartsLate, OneAtATime, OnlyTheGuilty
@@ -169,6 +171,14 @@ def test_nothing_starts_under_a_lease_that_has_run_out() -> None:
 
     assert violations(NothingStartsLate, late)
     assert not violations(NothingStartsLate, [*late[:2], Granted("a", "k"), run(1)])
+
+
+def test_a_start_after_the_process_stood_still() -> None:
+    old, new = run(1), run(2)._replace(tenure=3)
+
+    assert violations(NothingStartsAfterAStall, [StoodStill("a", 2), old])
+    assert not violations(NothingStartsAfterAStall, [old, StoodStill("a", 2), new])
+    assert not violations(NothingStartsAfterAStall, [StoodStill("b", 2), old])
 
 
 def test_a_doubt_that_is_not_listed() -> None:

@@ -27,6 +27,7 @@ from kafka_once.core.order import Order
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.semantics import Semantics
 from kafka_once.core.suspects import Suspects
+from kafka_once.core.watch import Watch
 from kafka_once.stores.memory import MemoryStore
 from tests.simulation.campaign import Played, first_caught, play
 from tests.simulation.plan import plan_of
@@ -395,6 +396,12 @@ def neighbours_are_blamed() -> Any:
     return patch.object(claims, "claim", wrong)
 
 
+def no_self_fence() -> Any:
+    """A process that stood still goes on as if nothing were. With a store, trust in the lease covers it; without one
+    what was handed to a handler before is begun all the same."""
+    return patch.object(Watch, "stalled_ms", lambda _self, _now_ms: 0)
+
+
 _AT_MOST = (Semantics.AT_MOST_ONCE, True)
 
 VARIANTS: tuple[Variant, ...] = (
@@ -424,4 +431,5 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(a_repeated_answer_forgets, 50),
     Variant(release_by_session, 150),
     Variant(neighbours_are_blamed, 20),
+    Variant(no_self_fence, 50, (Semantics.AT_LEAST_ONCE, False)),
 )

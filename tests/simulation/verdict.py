@@ -13,6 +13,7 @@ from tests.simulation.checkers import (
     CommitThenRun,
     InOrder,
     NothingLost,
+    NothingStartsAfterAStall,
     OutcomesAddUp,
     ReturnedIsEnough,
 )
@@ -27,6 +28,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     OneAtATime,
     DoneIsDone,
     NothingStartsLate,
+    NothingStartsAfterAStall,
     DoubtIsListed,
     InOrder,
     ReturnedIsEnough,

@@ -18,7 +18,7 @@ from kafka_once.errors import BrokerRefused, BrokerUnavailable, MissingKey
 from kafka_once.message import Message, TopicPartition
 from tests.simulation.group import Commit, Told
 from tests.simulation.handlers import Runs
-from tests.simulation.history import DeadLettered, Delivered, Left
+from tests.simulation.history import DeadLettered, Delivered, Left, StoodStill
 from tests.simulation.wire import digest_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Worker:
         self._closing = False
         self._drain_until_ms: int | None = None
         self._turned_ms = -1_000
+        self._ticked_ms = self.now_ms
         self._stirred = True
 
     # --------------------------------------------------------------------------------------------------- looked at
@@ -163,7 +164,16 @@ class Worker:
         if self.engine.stopping:
             self._end_if_drained()
 
+    def look_at_the_clock(self) -> None:
+        """For the onlooker: was this process still for too long? Its own clock says so as well."""
+        if self.now_ms - self._ticked_ms >= self.engine.rules.stall_ms:
+            self.world.saw("stood still")
+            self.world.note(StoodStill(self.name, self.world.next_number()))
+            self._ticked_ms = self.now_ms
+
     def _tick(self) -> None:
+        self.look_at_the_clock()
+        self._ticked_ms = self.now_ms
         self.engine.tick(self.now_ms, self.world.random.getrandbits(53))
         if not self.engine.rules.exclusive:
             self.engine.offer(self.runs.room())
@@ -246,6 +256,8 @@ class Worker:
     def _perform(self, effects: Effects, *, inside_callback: bool) -> None:
         steps = self._rest
         world = self.world
+        if effects.rejoin and not inside_callback:
+            steps.append(self._rejoin)
         steps.extend(partial(world.wire.send, self, call) for call in effects.calls)
         if effects.withdraw:
             steps.append(lambda: self.runs.withdraw(None))
@@ -259,6 +271,17 @@ class Worker:
         if effects.resume:
             steps.append(lambda: self._paused.difference_update(effects.resume))
         self._go_on()
+
+    def _rejoin(self) -> None:
+        """A new membership: what the old one was told, and not yet heard, counts no more."""
+        self.world.saw("rejoined")
+        self.told = deque(told for told in self.told if told.what == "fenced")
+        names = list(self.bound)
+        self._tick()
+        self.engine.on_lost(names)
+        self.runs.withdraw(names)
+        self._let_go(names)
+        self.engine.on_rejoined()
 
     def _go_on(self) -> None:
         """The process may be stopped, or killed, before any of its effects."""

@@ -44,6 +44,9 @@ class Worker:
         self.calls: list[StoreCall] = []
         self.withdrawn = False
         self.observe: Callable[[Note], None] = lambda _note: None
+        self.rejoins: list[str] = []
+        self.notes: list[Note] = []
+        self.cancelled: list[Group] = []
 
     # ----------------------------------------------------------------------------------------------- what the test says
 
@@ -114,7 +117,14 @@ class Worker:
         raise AssertionError("it never comes to rest")
 
     def _perform(self, effects: Effects) -> None:
+        if effects.rejoin:
+            self.rejoins.append(effects.rejoin)
+            self.engine.on_rejoined()
+        self.cancelled += effects.cancel
+        self.notes += effects.notes
         self.running += effects.groups
+        for group in effects.groups:
+            group.began = True
         self.withdrawn = self.withdrawn or effects.withdraw
         self.publishing += effects.publish
         self.paused |= set(effects.pause)

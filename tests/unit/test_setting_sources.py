@@ -144,6 +144,7 @@ def test_every_setting_is_read_from_both_places(name: str, write: Any, environme
         "store": "redis://elsewhere:1/0",
         "remember_for": "90m",
         "buffer_bytes": "2000000",
+        "handler_deadline": "9s",
         **dict.fromkeys(("on_missing_key", "on_bad_payload", "on_failure", "on_doubt"), "dead_letter"),
     }
     value = values.get(name) or another(Settings.model_fields[name].default)

@@ -260,7 +260,37 @@ def test_session_is_read_from_the_kafka_settings_or_is_kafkas_default() -> None:
     assert refused(lease="41s", kafka={"group.protocol": "consumer"}).setting == "lease"
 
 
-@pytest.mark.parametrize("name", ["session.timeout.ms", "max.poll.interval.ms"])
+@pytest.mark.parametrize(
+    ("kafka", "stall_ms"),
+    [
+        ({}, 44_000),
+        ({"session.timeout.ms": 10_000, "heartbeat.interval.ms": 3_000}, 7_000),
+        ({"session.timeout.ms": 6_000, "heartbeat.interval.ms": 5_000}, 3_000),
+        ({"max.poll.interval.ms": 30_000}, 30_000),
+        ({"group.protocol": "consumer"}, 40_000),
+        ({"group.protocol": "consumer", "max.poll.interval.ms": 25_000}, 25_000),
+    ],
+)
+def test_a_process_may_stand_still_for_a_session_less_a_heartbeat_or_until_its_next_poll_is_due(
+    kafka: dict[str, object], stall_ms: int
+) -> None:
+    assert make(kafka=kafka).stall_ms == stall_ms
+
+
+@pytest.mark.parametrize("deadline", ["soon", 0.01, "25h", True, None])
+def test_a_handlers_own_deadline_is_checked_like_the_setting(deadline: object) -> None:
+    with pytest.raises(ConfigurationError, match="deadline"):
+        make().deadline_ms(deadline)
+
+
+def test_a_deadline_is_shorter_than_what_is_remembered() -> None:
+    assert refused(handler_deadline="1h", remember_for="1h").setting == "handler_deadline"
+    with pytest.raises(ConfigurationError, match="remember_for"):
+        make(remember_for="1h").deadline_ms("1h")
+    assert make(remember_for="1h").deadline_ms("59m") == 59 * 60_000
+
+
+@pytest.mark.parametrize("name", ["session.timeout.ms", "max.poll.interval.ms", "heartbeat.interval.ms"])
 @pytest.mark.parametrize("value", ["soon", None, 1.5, True, -1, "²"])
 def test_kafka_setting_that_we_must_read_is_refused_by_its_own_name(name: str, value: object) -> None:
     assert refused(kafka={name: value}).setting == f'kafka["{name}"]'

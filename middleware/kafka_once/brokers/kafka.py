@@ -35,6 +35,7 @@ log = logging.getLogger("kafka_once.kafka")
 
 _SLICE_S = 0.1  # how long the client is waited for at a time; then debts and callbacks are looked at
 _REJOIN_PAUSE_S = 0.5
+_LEAVE_S = 1.0  # for a client that is given up; its thread goes on if it takes longer
 _LONG_AGO_S = 10.0  # a client that lived as long had its place in the group
 _WARN_AGAIN_S = 60.0
 
@@ -114,6 +115,11 @@ class KafkaBroker:
             client = self._connected
             self._cluster_id = check_topics(client.consumer, [], self._address, self._start_timeout_s, client.troubles)
         return self._cluster_id
+
+    def rejoin(self, why: str) -> None:
+        """End this client and make another: what it believes of its partitions may be wrong (librdkafka #5604)."""
+        self._warn(f"joining the group {self._settings['group.id']!r} anew: {why}")
+        self._end_client()
 
     def close(self, timeout_s: float) -> None:
         """Drain, leave the group, and return within the time-out.
@@ -251,8 +257,8 @@ class KafkaBroker:
 
     def _consumer(self) -> Consumer:
         if self._client is None:
-            assert self._rejoin_until is not None, "the broker is not started, or closed"
-            raise BrokerUnavailable("the group still holds our group.instance.id; waiting for it")
+            assert self._topics, "the broker is not started"
+            raise BrokerUnavailable("the group is being joined anew")
         return self._client.consumer
 
     def _make_client(self) -> Client:
@@ -324,10 +330,14 @@ class KafkaBroker:
             self._warn(f"Kafka: {why}; trying for {self._rejoin_timeout_s:.0f} s")
         if now >= self._rejoin_until:
             raise BrokerRefused(f"Kafka: {why}, since {self._rejoin_timeout_s:.0f} s: is another process using it?")
-        self._assignment.lost(self._assignment.positions.owned())
-        self._client = None
         self._rejoin_at = now + _REJOIN_PAUSE_S
-        client.close(1.0)
+        self._end_client()
+
+    def _end_client(self) -> None:
+        client, self._client = self._client, None
+        self._assignment.lost(self._assignment.positions.owned())
+        if client is not None:
+            client.close(_LEAVE_S)
         self._commits.give_up()
 
     def _rejoin(self, deadline: float) -> bool:

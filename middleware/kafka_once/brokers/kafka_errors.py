@@ -48,6 +48,12 @@ _EVENTS: dict[int, Ruling] = {
         _REFUSE,
         "the group's other members use another partition.assignment.strategy: use the same",  # C21
     ),
+    # C20: cooperative-sticky keeps data of the client's own in its assignments, which the broker cannot take over.
+    KafkaError.GROUP_ID_NOT_FOUND: Ruling(
+        _REFUSE,
+        "the group has classic members that group.protocol=consumer cannot join: stop all of them first, or move them "
+        "to partition.assignment.strategy=range before",
+    ),
     KafkaError.INVALID_SESSION_TIMEOUT: Ruling(
         _REFUSE, "keep session.timeout.ms between the broker's group.min and group.max.session.timeout.ms"
     ),
@@ -142,6 +148,7 @@ _BEHIND_FATAL = (
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_MAX_SIZE_REACHED,
+    KafkaError.GROUP_ID_NOT_FOUND,
     KafkaError.UNSUPPORTED_ASSIGNOR,
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError._UNSUPPORTED_FEATURE,

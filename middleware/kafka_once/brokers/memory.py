@@ -66,6 +66,17 @@ class MemoryBroker:
             self._cluster.changed.notify_all()
         self._member = None
 
+    def rejoin(self, why: str) -> None:
+        """A static member takes its own place again; the others leave and join."""
+        del why
+        self._lose()
+        with self._cluster.changed:
+            if not self._is_member():
+                return  # the next poll notices, and joins
+            if self._instance is None:
+                self.expire()
+            self._join()
+
     def expire(self) -> None:
         """For `MemoryCluster.expire`, under its lock."""
         if self._member is not None:

@@ -94,6 +94,10 @@ class Assignment:
                 self._forget(partition)
                 self._desk.note(Kind.LOST, partition)
 
+    def lose_all(self) -> None:
+        """The process stood still for too long: nothing is ours any more, whatever Kafka tells."""
+        self.on_lost(list(self._partitions))
+
     def on_gone(self, names: Sequence[TopicPartition]) -> None:
         """The revocation is over, drained or not."""
         for name in names:

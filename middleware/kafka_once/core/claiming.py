@@ -222,6 +222,8 @@ class Claiming:
         self._confirm_later(delivery)
 
     def _on_released(self, back: GiveBack) -> None:
+        if back.runs_on:  # the key is free in the store; here it is in flight until the handler ends
+            return
         delivery = back.delivery
         delivery.step(Event.RELEASED)
         delivery.held = False

@@ -45,11 +45,12 @@ _AGAIN_FIRST_MS, _AGAIN_MOST_MS = 50, 2_000  # between repeats of a call that is
 
 @dataclass(slots=True)
 class GiveBack:
-    """A claim on its way back. `doubt`: its handler raised `InDoubt`."""
+    """A claim on its way back. `doubt`: its handler raised `InDoubt`. `runs_on`: it is overdue, and goes on running."""
 
     delivery: Delivery
     failed: bool = False
     doubt: bool = False
+    runs_on: bool = False
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Effects, Rules
 from kafka_once.core.semantics import Semantics
 from kafka_once.core.suspects import Suspects
+from kafka_once.core.watch import Watch
 from kafka_once.errors import ConsumerStopped, MessageError
 
 __all__ = ["Desk"]
@@ -31,6 +32,7 @@ class Desk:
         self.lanes = Lanes(rules)
         self.suspects = Suspects(exclusive=rules.exclusive)
         self.effects = Effects()
+        self.watch = Watch(self)
         self.now_ms = 0
         self.entropy = 0
         self.unfinished = 0  # deliveries without an outcome, those of lost partitions included
@@ -47,15 +49,23 @@ class Desk:
 
     def start(self, deliveries: list[Delivery]) -> None:
         """All of one lane."""
-        lane = deliveries[0].lane
         for delivery in deliveries:
             delivery.step(Event.BEGIN)
         claimed = self.talk is not None and deliveries[0].digest is not None and not self.at_most_once
-        begin_before_ms = self.conversation.trusted_until_ms if claimed else None
         if self.rules.exclusive:
-            self.effects.groups.append(Group(lane, deliveries, begin_before_ms))
+            self.begin(deliveries, claimed=claimed)
         else:  # each is ended by the user, in any order
-            self.effects.groups.extend(Group(lane, [delivery], begin_before_ms) for delivery in deliveries)
+            for delivery in deliveries:
+                self.begin([delivery], claimed=claimed)
+
+    def begin(self, deliveries: list[Delivery], *, claimed: bool) -> None:
+        """Hand them to the executor. A process that stood still meanwhile begins none of them."""
+        begin_before_ms = self.now_ms + self.rules.stall_ms
+        if claimed:
+            begin_before_ms = min(begin_before_ms, self.conversation.trusted_until_ms)
+        group = Group(deliveries[0].lane, deliveries, begin_before_ms)
+        self.watch.began(group)
+        self.effects.groups.append(group)
 
     def stop(self, error: BaseException | None) -> None:
         """Drain from the next turn on. The first error is the reason that the user is told."""

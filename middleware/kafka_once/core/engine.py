@@ -5,7 +5,7 @@ message is in DESIGN.md; its phases are the table of delivery.py; the answers of
 
 Rules for maintainers of the engine's parts:
 - A handler that ended always has its completion sent, whatever became of its partition (hole 1).
-- Nothing starts and nothing is committed while the lease is not trusted.
+- Nothing starts and nothing is committed while the lease is not trusted, or after the process stood still for too long.
 - What is asked of the engine may come in any order: a callback inside a poll, an answer after its partition is gone.
 """
 
@@ -18,7 +18,7 @@ from kafka_once.core.claiming import Claiming
 from kafka_once.core.commits import Commits
 from kafka_once.core.delivery import Defect, Delivery, Event, Phase
 from kafka_once.core.desk import Desk
-from kafka_once.core.events import Counters, Kind, Outcome
+from kafka_once.core.events import Counters, Kind, Outcome, Stall
 from kafka_once.core.handling import Handling
 from kafka_once.core.lane import Group, Lane
 from kafka_once.core.partition import Partition, Tenure
@@ -53,6 +53,7 @@ class Engine:
         self._commits = Commits(rules.commit_every_ms)
         self._partitions = Assignment(self._desk, self._claiming, order_of or (lambda _topic: rules.order))
         self._left = False
+        self._rejoin_why = ""
 
     # ---------------------------------------------------------------------------------------------------- looked at
 
@@ -83,6 +84,11 @@ class Engine:
     def store_is_silent(self) -> bool:
         return self._desk.talk is not None and self._desk.talk.silent
 
+    @property
+    def stalls(self) -> Sequence[Stall]:
+        """Handlers that run for longer than `stalled_after_ms` now. Another thread may look at any time."""
+        return self._desk.watch.stalls
+
     def drained(self, names: Sequence[TopicPartition] | None = None) -> bool:
         """Whether nothing of these partitions (of any, if None) is unfinished and the store knows all of it."""
         unfinished = self._desk.unfinished if names is None else self._partitions.unfinished(names)
@@ -105,8 +111,28 @@ class Engine:
     # -------------------------------------------------------------------------------------------- time, room, the end
 
     def tick(self, now_ms: int, entropy: int) -> None:
-        """Called before anything else in a turn: the local monotonic clock, and 53 random bits."""
+        """Called before anything is told or asked: the local monotonic clock, and 53 random bits.
+
+        After a gap that is longer than the group waits everything is lost, before anything else can happen. A stop
+        between this look and what is done in the same turn is not seen: check and act are two steps.
+        """
         self._desk.tick(now_ms, entropy)
+        stalled_ms = self._desk.watch.stalled_ms(now_ms)
+        if stalled_ms:
+            self._fence_self(stalled_ms)
+
+    def _fence_self(self, stalled_ms: int) -> None:
+        """No intake, no commit, nothing starts. What had ended is completed; the group is joined anew."""
+        text = f"no turn for {stalled_ms / 1000:.1f} s"
+        self.counters.add("self_fenced")
+        self._desk.note(Kind.SELF_FENCED, text=text)
+        self._partitions.lose_all()
+        self._desk.effects.withdraw = True
+        self._rejoin_why = text
+
+    def on_rejoined(self) -> None:
+        """The old membership is given up."""
+        self._rejoin_why = ""
 
     def offer(self, room: int) -> None:
         """How many deliveries the executor takes now; only where lanes are not exclusive."""
@@ -282,6 +308,9 @@ class Engine:
         if desk.stopping and not self._left:
             self._leave_all()
         self._on_due()
+        desk.watch.look()
+        if not desk.stopping:
+            desk.effects.rejoin = self._rejoin_why
         if talk is None:
             self._choose()
         else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from kafka_once.message import TopicPartition
 
-__all__ = ["Counters", "Kind", "Note", "Outcome"]
+__all__ = ["Counters", "Kind", "Note", "Outcome", "Stall"]
 
 
 class Outcome(StrEnum):
@@ -62,6 +62,9 @@ class Counters:
         "commits_refused",  # offset commits that Kafka refused
         "memory_lost",  # partitions whose committed offset carries our mark while the store knows nothing of them
         "sessions",  # sessions opened with the store
+        "self_fenced",  # stalls of the process after which it gave up all its partitions
+        "stalled",  # handler runs that went on for longer than `stalled_after`
+        "overdue",  # handler runs that passed their deadline
     )
 
     __slots__ = ("_values",)
@@ -106,6 +109,17 @@ class Kind(StrEnum):
     COMMIT_REFUSED = "Kafka refused the commit"
     UNUSABLE = "no usable idempotency key or payload"
     MEMORY_LOST = "committed offsets carry our mark but the store knows nothing of them: it lost its memory"
+    SELF_FENCED = "the process stood still for longer than its group waits; every partition is given up"
+    STALLED = "a handler does not end; its partition waits"
+    OVERDUE = "a handler passed its deadline; what it does is in doubt"
+
+
+class Stall(NamedTuple):
+    """A message whose handler has been running for longer than `stalled_after`, now."""
+
+    topic_partition: TopicPartition
+    offset: int
+    ran_ms: int
 
 
 class Note:

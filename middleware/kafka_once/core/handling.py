@@ -28,6 +28,8 @@ class Handling:
     def on_ran(self, group: Group) -> None:
         """Look at the new results of a group, ended or still running."""
         ended = group.ended  # read before the results: what is there when it has ended is all
+        if ended or group.seen < len(group.results):
+            self._desk.watch.went_on(group, ended=ended)
         for position in range(group.seen, len(group.results)):
             delivery, error = group.deliveries[position], group.results[position]
             group.seen += 1
@@ -64,11 +66,13 @@ class Handling:
     def _on_unstarted(self, group: Group) -> None:
         """An earlier one of the group raised, or the hand-out took them back."""
         unstarted = group.deliveries[group.seen :]
-        if unstarted and self._desk.at_most_once:  # settled already: they can only go on
-            self._desk.effects.groups.append(Group(group.lane, unstarted))
+        if unstarted and self._desk.at_most_once and group.lane.partition.tenure is not Tenure.GONE:
+            self._desk.begin(unstarted, claimed=False)  # settled already: they can only go on
             return
         for delivery in unstarted:
-            if delivery.digest is None:
+            if delivery.settled:
+                self._end(delivery, Outcome.SKIPPED)
+            elif delivery.digest is None:
                 self._wait_again(delivery)
             else:
                 self._desk.give_back(delivery)

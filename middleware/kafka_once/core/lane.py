@@ -62,24 +62,31 @@ class Lane:
 class Group:
     """Messages of one lane that run one after another, handed to a handler's thread or task as one piece.
 
-    The executor appends to `results`, one entry per message in order (None, or what the handler raised), stops at the
-    first that raised, and sets `ended` with `took_ms` at the end. Appending to a list is atomic, so the engine may
-    look at the results of a running group.
+    The executor sets `began` when it begins, appends to `results`, one entry per message in order (None, or what the
+    handler raised), stops at the first that raised, and sets `ended` with `took_ms` at the end. Appending to a list is
+    atomic, so the engine may look at the results of a running group.
 
     Past `begin_before_ms` on the engine's clock the lease is not trusted any more: no message of the group is begun
-    then, and those that were not come back without a result. None: there is no claim to trust.
+    then, and those that were not come back without a result. Without a claim it is the group's patience that ends then.
     """
 
-    __slots__ = ("begin_before_ms", "deliveries", "ended", "lane", "results", "seen", "took_ms")
+    __slots__ = (
+        *("began", "begin_before_ms", "deliveries", "ended", "lane", "overdue", "results", "seen", "since_ms"),
+        *("stalled", "took_ms"),
+    )
 
-    def __init__(self, lane: Lane, deliveries: list[Delivery], begin_before_ms: int | None = None) -> None:
+    def __init__(self, lane: Lane, deliveries: list[Delivery], begin_before_ms: int) -> None:
         self.lane = lane
         self.deliveries = deliveries
         self.begin_before_ms = begin_before_ms
         self.results: list[BaseException | None] = []
         self.seen = 0  # results that the engine has looked at
+        self.began = False
         self.ended = False
         self.took_ms = 0.0
+        self.since_ms = 0  # when the message that runs now began, as far as the engine has seen
+        self.stalled = False  # that was told
+        self.overdue: int | None = None  # which of its messages passed the deadline
 
 
 class KeysInFlight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ class Rules:
         group_limit: the most messages of a group.
         store_depth: calls that may be away to the store at once; more than 1 only if it answers them in order.
         dead_letter_failures, dead_letter_doubts: dead-letter (True), or stop and run again respectively.
+        stall_ms: how long the process may stand still before its group may have given it up.
+        stalled_after_ms: a handler that runs longer is told of.
+        deadline_ms_of: a topic's handler may run so long; None for as long as it likes.
+        stop_on_hung: a handler that passes its deadline stops the consumer.
     """
 
     semantics: Semantics = Semantics.EFFECTIVELY_ONCE
@@ -54,6 +59,10 @@ class Rules:
     commit_every_ms: int = 500
     store_depth: int = 1
     instance: str | None = None
+    stall_ms: int = 40_000
+    stalled_after_ms: int = 60_000
+    deadline_ms_of: Callable[[str], int | None] = lambda _topic: None
+    stop_on_hung: bool = False
 
     @property
     def reach(self) -> int:
@@ -89,11 +98,15 @@ class Effects:
     """What the runner is to do now, in this order. It decides nothing.
 
     `withdraw`: the session is over, so what no handler has begun must come back from the executor.
+    `rejoin`: why the membership is to be given up and a new one begun; the same in every turn until that is done.
+    `cancel`: groups whose handler passed its deadline.
     """
 
+    rejoin: str = ""
     calls: list[StoreCall] = field(default_factory=list)
     withdraw: bool = False
     groups: list[Group] = field(default_factory=list)
+    cancel: list[Group] = field(default_factory=list)
     publish: list[Delivery] = field(default_factory=list)
     commit: list[CommitMark] = field(default_factory=list)
     pause: list[TopicPartition] = field(default_factory=list)

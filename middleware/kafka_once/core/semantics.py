@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["DoubtPolicy", "FailurePolicy", "KeyPolicy", "Semantics", "needs_store"]
+__all__ = ["DoubtPolicy", "FailurePolicy", "HungPolicy", "KeyPolicy", "Semantics", "needs_store"]
 
 
 class Semantics(StrEnum):
@@ -65,6 +65,16 @@ class DoubtPolicy(StrEnum):
 
     DEAD_LETTER = "dead_letter"
     """Published to the dead-letter topic for a person to decide; settled when Kafka confirmed it."""
+
+
+class HungPolicy(StrEnum):
+    """What happens when a handler passes its deadline. Its message is in doubt from then on in any case."""
+
+    WAIT = "wait"
+    """It is waited for; its partition stands still meanwhile. An async handler is cancelled."""
+
+    STOP = "stop"
+    """The consumer stops with an error; the process ends, and with it the handler."""
 
 
 def needs_store(semantics: Semantics) -> bool:

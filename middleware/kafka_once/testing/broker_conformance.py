@@ -111,6 +111,21 @@ class BrokerConformance:
         drive([first, again], lambda: again.owned == had)
         assert len(first.history) == seen
 
+    def test_a_member_that_joins_anew_loses_everything_and_begins_where_the_group_stands(
+        self, world: World, alone: Member
+    ) -> None:
+        topic = _topic(alone)
+        world.produce(topic, _records("a", "b", "c"))
+        drive([alone], lambda: len(alone.received) == 3)
+        marks = [CommitMark(TopicPartition(topic, 0), 1, 0)]
+        assert [result.verdict for result in alone.broker.commit_now(marks, "", 10.0)] == ["ok"]
+
+        alone.broker.rejoin("a test")
+
+        assert [what for what, _ in alone.history] == ["assigned", "lost"]
+        drive([alone], lambda: len(alone.received) == 5)
+        assert alone.values() == _bytes("a", "b", "c", "b", "c")
+
     # ------------------------------------------------------------------------------------------------------ messages
 
     def test_messages_come_in_order_and_once(self, world: World, alone: Member) -> None:

@@ -1,0 +1,90 @@
+"""What an app and a consumer refuse before anything is consumed, and after a fork."""
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from kafka_once import App, ConfigurationError, Consumer, coordinates
+from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
+from kafka_once.member import Adapters
+from kafka_once.stores.memory import MemoryState, MemoryStore
+
+
+def memory() -> Adapters:
+    cluster, state = MemoryCluster(), MemoryState()
+    cluster.create_topic("t", 1)
+    return Adapters(
+        broker=lambda settings: MemoryBroker(cluster, settings.group, settings.instance_id),
+        store=lambda settings, namespace: MemoryStore(namespace, settings.lease_ms, state=state),
+    )
+
+
+def app_of(*topics: str, deadline: object = None, **settings: Any) -> App:
+    app = App("localhost", group="g", store="memory://", adapters=memory(), **settings)
+
+    @app.handler(*topics or ("t",), key=coordinates(), deadline=deadline)
+    def handle(payload: bytes) -> None:
+        """Nothing."""
+
+    return app
+
+
+def test_to_stop_for_a_hung_handler_takes_a_deadline() -> None:
+    with pytest.raises(ConfigurationError, match="handler_deadline"):
+        app_of(on_hung="stop").start()
+    for app in (app_of(on_hung="stop", deadline="5s"), app_of(on_hung="stop", handler_deadline="5s")):
+        app.start()
+        app.stop()
+        app.join()
+
+
+def test_a_loop_of_ones_own_has_no_deadline() -> None:
+    conf = {"bootstrap.servers": "localhost", "group.id": "g"}
+    for settings in ({"handler_deadline": "5s"}, {"on_hung": "stop"}):
+        with pytest.raises(ConfigurationError, match="leave it out"):
+            Consumer(conf, store="memory://", key=coordinates(), adapters=memory(), **settings)
+
+
+@pytest.mark.parametrize("topic", ["^orders[.].*", "^orders.*", "orders.dead"])
+def test_what_takes_in_our_own_dead_letters_is_refused(topic: str) -> None:
+    with pytest.raises(ConfigurationError, match="go round for ever"):
+        app_of(topic, dead_letter_topic="orders.dead")
+
+
+def test_a_pattern_that_nobody_here_can_read_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="write its classes out"):
+        app_of("^orders[[:digit:]]+", dead_letter_topic="dead")
+
+
+def test_a_forked_child_is_refused_by_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, here = app_of(), os.getpid()
+    conf = {"bootstrap.servers": "localhost", "group.id": "g"}
+    consumer = Consumer(conf, store="memory://", key=coordinates(), adapters=memory())
+    app.start()
+    consumer.subscribe(["t"])
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: here + 1)
+        calls = (app.start, app.join, lambda: consumer.poll(0), consumer.close, lambda: consumer.commit(None))
+        for call in calls:
+            with pytest.raises(ConfigurationError, match="was forked from it"):
+                call()
+    app.stop()
+    assert app.join(20)
+    consumer.close()
+
+
+def test_a_signal_ends_a_forked_child_that_inherited_our_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, here, sent = app_of(), os.getpid(), []
+    app.start()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: here + 1)
+        child.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+        child.setattr(signal, "signal", lambda number, handler: sent.append((number, handler)))
+        app._on_signal(signal.SIGTERM)
+    assert sent == [(signal.SIGTERM, signal.SIG_DFL), (here + 1, signal.SIGTERM)]
+    assert not app.join(0)
+
+    app._on_signal(signal.SIGTERM)
+    assert app.join(20)
