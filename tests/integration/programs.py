@@ -37,9 +37,9 @@ PROGRAM = textwrap.dedent(
 class Program:
     """A consumer in a process of its own. Its ledger is the file that all programs of a test share."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], source: str = PROGRAM) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, json.dumps(spec)],
+            [sys.executable, "-c", source, json.dumps(spec)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
