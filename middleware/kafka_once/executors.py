@@ -170,7 +170,7 @@ class Handlers:
 
 def is_late(group: Group, now_s: float) -> bool:
     """Whether the lease, or the membership, is not trusted any more, so that nothing of the group may be begun."""
-    return now_s * 1000 >= group.begin_before_ms
+    return group.begin_before_ms is not None and now_s * 1000 >= group.begin_before_ms
 
 
 def _told(delivery: Delivery) -> Message:

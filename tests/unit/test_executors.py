@@ -10,7 +10,7 @@ import pytest
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
-from kafka_once.core.order import Order, lane_namer
+from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition
 from kafka_once.core.semantics import KeyPolicy
@@ -33,7 +33,7 @@ class Bench:
         self.handlers = Handlers(routes, 4)
         self._ended = threading.Semaphore(0)
         self.handlers.open(lambda _group: self._ended.release(), time.monotonic)
-        self._partition = Partition(TopicPartition("t", 0), Pace(2.0, 10), lane_namer(Order.PARTITION))
+        self._partition = Partition(TopicPartition("t", 0), Pace(2.0, 10), Order.PARTITION)
 
     def start(self, *values: bytes) -> Group:
         messages = [Message("t", 0, offset, value=value) for offset, value in enumerate(values)]

@@ -67,7 +67,8 @@ class Group:
     atomic, so the engine may look at the results of a running group.
 
     Past `begin_before_ms` on the engine's clock the lease is not trusted any more: no message of the group is begun
-    then, and those that were not come back without a result. Without a claim it is the group's patience that ends then.
+    then, and those that were not come back without a result. Without a claim it is the consumer
+    group's patience that ends then. None: for ever, in tests.
     """
 
     __slots__ = (
@@ -75,7 +76,7 @@ class Group:
         *("stalled", "took_ms"),
     )
 
-    def __init__(self, lane: Lane, deliveries: list[Delivery], begin_before_ms: int) -> None:
+    def __init__(self, lane: Lane, deliveries: list[Delivery], begin_before_ms: int | None = None) -> None:
         self.lane = lane
         self.deliveries = deliveries
         self.begin_before_ms = begin_before_ms
