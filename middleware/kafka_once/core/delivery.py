@@ -160,7 +160,7 @@ class Delivery:
         self.offset = message.offset
         self.digest = digest  # None: runs unprotected, or without a store
         self.defect = defect
-        self.size = _BESIDE_BYTES + len(message.key or b"") + len(message.value or b"")
+        self.size = _BESIDE_BYTES + len(message.value or b"") + len(message.key or b"")
         self.phase = Phase.WAITING
         self.outcome: Outcome | None = None
         self.session = 0

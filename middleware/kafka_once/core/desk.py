@@ -38,6 +38,7 @@ class Desk:
         self.unfinished = 0  # deliveries without an outcome, those of lost partitions included
         self.all_paused = False
         self.share_bytes = rules.buffer_bytes  # of each partition
+        self._buffer, self._reach = rules.buffer, rules.reach
         self.stopping = False
         self.error: BaseException | None = None
 
@@ -171,20 +172,20 @@ class Desk:
     def is_full(self, partition: Partition) -> bool:
         """Whether it holds its share of memory: messages, their bytes, and offsets settled behind one that is not."""
         return (
-            partition.unfinished >= self.rules.buffer
+            partition.unfinished >= self._buffer
             or partition.held_bytes >= self.share_bytes
-            or partition.frontier.span >= self.rules.reach
+            or partition.frontier.span >= self._reach
         )
 
     def _is_half_empty(self, partition: Partition) -> bool:
         return (
-            partition.unfinished * 2 <= self.rules.buffer
+            partition.unfinished * 2 <= self._buffer
             and partition.held_bytes * 2 <= self.share_bytes
-            and partition.frontier.span * 2 <= self.rules.reach
+            and partition.frontier.span * 2 <= self._reach
         )
 
     def pause_full(self, partition: Partition) -> None:
-        if not partition.paused and partition.frontier.span >= self.rules.reach:
+        if not partition.paused and partition.frontier.span >= self._reach:
             waits_for = partition.frontier.next_offset
             self.note(Kind.HELD_BACK, partition, text=f"{partition.frontier.span} from offset {waits_for} on")
         self.pause(partition)

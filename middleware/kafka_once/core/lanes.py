@@ -85,7 +85,8 @@ class Lanes:
             self._open -= 1
             self._turnover -= lane.turnover
         if not lane.open or not self._exclusive:
-            lane.put_back()
+            if lane.returned:
+                lane.put_back()
             if lane.idle:
                 lane.partition.drop(lane)
             else:
