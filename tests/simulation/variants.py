@@ -417,7 +417,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(ownerships_end_under_handlers, 50),
     Variant(commit_without_waiting, 20, _AT_MOST),
     Variant(doubled_done_runs, 3_000, _AT_MOST),
-    Variant(suspects_wait_for_an_empty_lane, 20),
+    Variant(suspects_wait_for_an_empty_lane, 100),
     Variant(suspects_overtake, 150),
     Variant(lost_before_the_run_keeps_its_place, 150, _AT_MOST),
     Variant(record_keys_are_no_lanes, 20),

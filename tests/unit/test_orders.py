@@ -202,6 +202,22 @@ def test_suspects_of_two_keys_run_one_at_a_time_and_the_innocent_beside_them() -
     assert other.keys == ["c", "b"]
 
 
+def test_suspects_that_wait_for_their_turn_take_no_place_from_the_innocent() -> None:
+    world = World()
+    dead = Worker(world, order=Order.KEY, concurrency=3).own().deliver("x:a", "y:b", "z:c")
+    assert len(dead.keys) == 3
+    dead.die()
+    other = Worker(world, order=Order.KEY, concurrency=3).own().deliver("x:a", "y:b", "z:c", "u:d", "v:e", "w:f")
+    assert sorted(other.keys) == ["a", "d", "e"]
+
+    seen = [list(other.keys)]
+    while other.running:
+        seen.append(list(other.run(group=other.running[-1]).keys))
+
+    assert all(len(keys) <= 3 and len(set(keys) & set("abc")) <= 1 for keys in seen)
+    assert other.outcomes() == {"completed": 6}
+
+
 def test_a_lane_that_waits_for_the_store_goes_on_in_its_order() -> None:
     worker = by_key()
     worker.store_answers = False

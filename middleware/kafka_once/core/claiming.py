@@ -121,6 +121,7 @@ class Claiming:
             if first or not rules.exclusive:
                 delivery.held = True
                 desk.suspects.add(delivery)
+                desk.lanes.leave_place(delivery.lane)
             return False
         return True
 
@@ -183,6 +184,7 @@ class Claiming:
         if delivery is None:
             return []
         delivery.held = False
+        self._desk.lanes.take_place(delivery.lane)
         return [[delivery]]
 
     # ----------------------------------------------------------------------------------------- completions and releases

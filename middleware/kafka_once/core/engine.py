@@ -341,9 +341,9 @@ class Engine:
         claims: list[list[Delivery]] = []
         if talk.trusted(now_ms) and not self._desk.stopping and not talk.reminder.pending():
             claims = [
+                *self._claiming.choose_suspect(),
                 *self._choose(),
                 *self._claiming.choose_confirmations(),
-                *self._claiming.choose_suspect(),
             ]
         call = talk.exchange(now_ms, claims)
         return [] if call is None else [call]

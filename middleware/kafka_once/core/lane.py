@@ -23,12 +23,13 @@ class Lane:
         waiting: not asked for yet, in order.
         open: how many of the lane's messages are between being asked for and their end.
         returned: came back to waiting while the rest of their group is open.
+        placed: counts among those that may run at once.
         turnover: how much of a place its open group leaves free again within the time of a group (`Pace`).
         due_ms: nothing of this lane is asked for before.
         listed: stands in the engine's list of lanes that can go on, or in its timer, or waits for a key.
     """
 
-    __slots__ = ("due_ms", "listed", "name", "open", "partition", "returned", "turnover", "waiting")
+    __slots__ = ("due_ms", "listed", "name", "open", "partition", "placed", "returned", "turnover", "waiting")
 
     def __init__(self, partition: Partition, name: LaneName) -> None:
         self.partition = partition
@@ -36,6 +37,7 @@ class Lane:
         self.waiting: deque[Delivery] = deque()
         self.open = 0
         self.returned: list[Delivery] = []
+        self.placed = False
         self.turnover = 0.0
         self.due_ms = 0
         self.listed = False

@@ -29,8 +29,8 @@ class Lanes:
         self._concurrency = rules.concurrency
         self._ready: deque[Lane] = deque()
         self._keys = KeysInFlight()
-        self._open = 0
-        self._turnover = 0.0  # of all open lanes: places that are free again within the time of a group
+        self._placed = 0
+        self._turnover = 0.0  # of all lanes that have a place: places that are free again within the time of a group
         self.timer = Timer()
         self.now_ms = 0
         self.room = 0
@@ -82,8 +82,7 @@ class Lanes:
         if returned is not None:
             lane.returned.append(returned)
         if not lane.open:
-            self._open -= 1
-            self._turnover -= lane.turnover
+            self.leave_place(lane)
         if not lane.open or not self._exclusive:
             if lane.returned:
                 lane.put_back()
@@ -107,10 +106,10 @@ class Lanes:
         group: their claims are a start too, and the store's round trip leaves no place empty."""
         if not self._exclusive:
             return self.room > 0
-        if self._open < self._concurrency:
+        if self._placed < self._concurrency:
             return True
-        ahead = self._turnover / self._open * self._concurrency
-        return self._open < self._concurrency + int(ahead)
+        ahead = self._turnover / self._placed * self._concurrency
+        return self._placed < self._concurrency + int(ahead)
 
     def _take_group(self, lane: Lane) -> list[Delivery]:
         """A prefix of what waits (hole 15): of one kind, and none whose key is in flight in this process."""
@@ -143,8 +142,20 @@ class Lanes:
 
     def _opened(self, lane: Lane, count: int) -> None:
         if not lane.open:
-            self._open += 1
-            lane.turnover = lane.partition.pace.ends_within_budget(count)
-            self._turnover += lane.turnover
+            self.take_place(lane, count)
         lane.open += count
         self.room -= count
+
+    def take_place(self, lane: Lane, count: int = 1) -> None:
+        """A group of so many messages of the lane is to run."""
+        lane.placed = True
+        lane.turnover = lane.partition.pace.ends_within_budget(count)
+        self._placed += 1
+        self._turnover += lane.turnover
+
+    def leave_place(self, lane: Lane) -> None:
+        """Nothing of the lane runs now, or it is held: others may run in its place."""
+        if lane.placed:
+            lane.placed = False
+            self._placed -= 1
+            self._turnover -= lane.turnover
