@@ -425,7 +425,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(the_failed_are_put_last, 20),
     Variant(a_failed_message_does_not_hold_its_lane, 50),
     Variant(holder_is_the_instance, 100),
-    Variant(late_risers_replace, 250),
+    Variant(late_risers_replace, 400),
     Variant(the_newer_owner_takes, 20),
     Variant(release_forgets, 100),
     Variant(a_repeated_answer_forgets, 50),
