@@ -17,10 +17,10 @@ from kafka_once.testing.campaign.campaign import WORKER
 from kafka_once.testing.services import KafkaServer, RedisServer, ServiceUnavailable, start_kafka
 from tests.chaos.__main__ import redis_for
 from tests.storm.books import Books
-from tests.storm.checkers import CHECKERS, Finding
+from tests.storm.checkers import Finding, check
 from tests.storm.happenings import ALWAYS, SOONER_OR_LATER, count_happenings, missing
 from tests.storm.history import StormHistory
-from tests.storm.plan import BROKER_CONFIG, PROTOCOLS, StormPlan, is_static, new_name, protocol_of
+from tests.storm.plan import BROKER_CONFIG, PROTOCOLS, StormPlan, is_static, new_name, order_of, protocol_of
 from tests.storm.storm import Storm
 from tests.storm.variants import CAUGHT_BY, VARIANTS, program_of
 
@@ -34,6 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="of storm; calm comes on top")
     parser.add_argument("--protocol", choices=[*PROTOCOLS, "mix"], default="mix", help="mix: in turn, by the seed")
     parser.add_argument("--membership", choices=("static", "dynamic", "mix"), default="mix")
+    parser.add_argument("--order", choices=("partition", "key", "none", "mix"), default="mix")
     parser.add_argument("--members", type=int, default=5, help="at most so many processes")
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--rate", type=int, default=150, help="messages a second")
@@ -64,6 +65,7 @@ def plan_for(options: argparse.Namespace, seed: int, kafka: KafkaServer, store: 
         store=store.url,
         protocol=protocol_of(options.protocol, seed),
         static=is_static(options.membership, seed),
+        order=order_of(options.order, seed),
         seed=seed,
         seconds=options.seconds,
         members=options.members,
@@ -94,7 +96,7 @@ def show(findings: list[Finding], counts: dict[str, int]) -> None:
 
 def judge(history: StormHistory, deeds: dict[str, int]) -> tuple[list[Finding], dict[str, int]]:
     books = Books(history)
-    findings = [checker(books) for checker in CHECKERS]
+    findings = check(books)
     counts = count_happenings(books, deeds)
     counts["windows"] = sum(finding.windows for finding in findings)
     return findings, counts
@@ -103,7 +105,8 @@ def judge(history: StormHistory, deeds: dict[str, int]) -> tuple[list[Finding], 
 def run_one(plan: StormPlan, kafka: KafkaServer, *, keep: bool) -> tuple[list[Finding], dict[str, int]]:
     """What was found, and what happened."""
     folder = Path(tempfile.mkdtemp(prefix=f"kafka-once-storm-{plan.seed}-"))
-    print(f"seed {plan.seed}: {plan.protocol}, {'static' if plan.static else 'dynamic'} members, {folder}", flush=True)
+    membership = "static" if plan.static else "dynamic"
+    print(f"seed {plan.seed}: {plan.protocol}, {membership} members, order {plan.order}, {folder}", flush=True)
     kafka.create_topic(plan.topic, plan.partitions)
     storm = Storm(plan, folder)
     try:
@@ -154,7 +157,13 @@ def run(options: argparse.Namespace, kafka: KafkaServer, store: RedisServer) -> 
     vacuous = missing(totals, must_of(options, len(seeds)))
     for sentence in vacuous:
         print(f"BROKEN: {sentence}")
-    line = {"seeds": options.seeds, "protocol": options.protocol, "membership": options.membership, **totals}
+    line = {
+        "seeds": options.seeds,
+        "protocol": options.protocol,
+        "membership": options.membership,
+        "order": options.order,
+        **totals,
+    }
     print(json.dumps({**line, "violations": violations, "seconds": round(time.monotonic() - began_s, 1)}))
     return not violations and not vacuous
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kafka_once.testing.campaign.checker import find_reruns, find_unknown, find_unreported
 from tests.storm.books import Books, Run
 
-__all__ = ["CHECKERS", "Finding"]
+__all__ = ["CHECKERS", "Finding", "check"]
 
 _MS = 1_000_000
 _FAILED_STARTS = 2  # in one storm
@@ -210,3 +210,10 @@ CHECKERS: tuple[Callable[[Books], Finding], ...] = (
     nobody_trespasses,
     comes_to_rest,
 )
+
+
+def check(books: Books) -> list[Finding]:
+    """What all have found. Under another order than that of the partition nothing is promised of its messages' order
+    here: their record keys are the keys of the work."""
+    ordered = books.history.order == "partition"
+    return [checker(books) for checker in CHECKERS if ordered or checker is not in_order]

@@ -63,6 +63,7 @@ class StormHistory:
     looks: int = 0
     log: list[Logged] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
+    order: str = "partition"
     session_ms: int = 2000
     lease_ms: int = 1500
     settle_s: float | None = None
@@ -94,6 +95,7 @@ class StormHistory:
             looks=known["looks"],
             log=[Logged(*row) for row in known["log"]],
             ends={int(partition): offset for partition, offset in known["ends"].items()},
+            order=known["order"],
             session_ms=known["session_ms"],
             lease_ms=known["lease_ms"],
             settle_s=known["settle_s"],

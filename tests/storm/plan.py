@@ -15,6 +15,7 @@ __all__ = [
     "StormPlan",
     "is_static",
     "new_name",
+    "order_of",
     "protocol_of",
 ]
 
@@ -48,6 +49,11 @@ def is_static(word: str, seed: int) -> bool:
     return seed // len(PROTOCOLS) % 2 == 1 if word == "mix" else word == "static"
 
 
+def order_of(word: str, seed: int) -> str:
+    """The order of this seed; "mix": every second round of protocols and memberships goes by record key."""
+    return ("partition", "key")[seed // (2 * len(PROTOCOLS)) % 2] if word == "mix" else word
+
+
 @dataclass(frozen=True, slots=True)
 class StormPlan:
     """One storm.
@@ -63,6 +69,7 @@ class StormPlan:
     store: str
     protocol: str
     static: bool
+    order: str = "partition"
     seed: int = 1
     seconds: float = 60.0
     members: int = 5
@@ -95,6 +102,7 @@ class StormPlan:
             "lease": f"{LEASE_MS}ms",
             "drain": "2s",
             "commit_every": "100ms",
+            "order": self.order,
             "kafka": kafka,
         }
         if self.static:

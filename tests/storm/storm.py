@@ -30,7 +30,7 @@ class Storm:
 
     def __init__(self, plan: StormPlan, folder: Path) -> None:
         self.plan = plan
-        self.history = StormHistory(session_ms=SESSION_MS, lease_ms=LEASE_MS)
+        self.history = StormHistory(order=plan.order, session_ms=SESSION_MS, lease_ms=LEASE_MS)
         self._starts = LedgerReader(folder / "starts")
         self._ledger = LedgerReader(folder / "ledger")
         self._events = EventReader(folder / "events")

@@ -11,7 +11,7 @@ from tests.storm.checkers import CHECKERS
 from tests.storm.deck import Deck
 from tests.storm.happenings import ALWAYS, SOONER_OR_LATER, count_happenings, missing
 from tests.storm.history import Freeze, Logged, Observed, Stall, StormHistory
-from tests.storm.plan import PROTOCOLS, is_static, protocol_of
+from tests.storm.plan import PROTOCOLS, is_static, order_of, protocol_of
 
 MS = 1_000_000
 
@@ -85,7 +85,7 @@ class Story:
         self.observe(partition, offset)
 
     def broken(self) -> dict[str, list[str]]:
-        findings = [checker(Books(self.history)) for checker in CHECKERS]
+        findings = checkers.check(Books(self.history))
         return {finding.promise: finding.violations for finding in findings if finding.violations}
 
     def finding(self, checker) -> checkers.Finding:
@@ -373,6 +373,16 @@ def test_a_second_effect_without_a_cause_breaks_it_even_if_told(story):
 # --------------------------------------------------------------------------------------------------------------- order
 
 
+@pytest.mark.parametrize(("order", "promised"), [("partition", True), ("key", False), ("none", False)])
+def test_the_order_of_a_partition_is_promised_where_it_is_the_order(story, order, promised):
+    story.history.order = order
+    first, second = story.send("first"), story.send("second")
+    story.begin(first, "a.0")
+    story.begin(second, "a.0")
+    story.end(first, "a.0")
+    assert ("order per partition" in story.broken()) is promised
+
+
 def test_who_begins_before_its_predecessor_took_effect_breaks_the_order(story):
     first, second = story.send("first"), story.send("second")
     story.begin(first, "a.0")
@@ -521,7 +531,8 @@ def test_the_seed_decides_and_a_deck_has_everything():
 def test_a_mix_has_every_protocol_static_and_dynamic():
     mixed = {(protocol_of("mix", seed), is_static("mix", seed)) for seed in range(1, 11)}
     assert mixed == {(protocol, static) for protocol in PROTOCOLS for static in (False, True)}
-    assert protocol_of("range", 5) == "range"
+    assert {order_of("mix", seed) for seed in range(1, 11)} == {"partition", "key"}
+    assert (protocol_of("range", 5), order_of("none", 5)) == ("range", "none")
     assert (is_static("static", 1), is_static("dynamic", 3)) == (True, False)
 
 
