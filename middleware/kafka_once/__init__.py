@@ -22,6 +22,7 @@ from kafka_once.errors import (
 )
 from kafka_once.keys import cloudevent, compose, coordinates, field, header, record_key
 from kafka_once.message import Coordinates, Message, TopicPartition
+from kafka_once.producing import Producer, Sending
 
 __all__ = [
     "App",
@@ -44,7 +45,9 @@ __all__ = [
     "MissingKey",
     "Order",
     "Outcome",
+    "Producer",
     "Semantics",
+    "Sending",
     "Stall",
     "StoreError",
     "StoreRefused",

@@ -1,4 +1,4 @@
-"""A TCP proxy that can hold back what the server answers: requests are executed, and the caller hears nothing."""
+"""A TCP proxy that can hold back or drop what the server answers: requests are executed, the caller hears nothing."""
 
 import socket
 import threading
@@ -8,13 +8,22 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Between clients and one server, on a port of its own."""
+    """Between clients and one server, on a port of its own.
 
-    def __init__(self, server_url: str) -> None:
-        parts = urlsplit(server_url)
-        self._server = (parts.hostname, parts.port)
+    Attributes:
+        address, url: where it listens.
+        server_url: where it leads to; may be set after it was made.
+        dropped: is set when an answer has been dropped.
+    """
+
+    def __init__(self, server_url: str = "") -> None:
+        self.server_url = server_url
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"redis://{self.address}/0"
+        self.dropped = threading.Event()
+        self._dropping = False
+        self._torn: list[socket.socket] = []  # connections that bytes are missing in
         self._answers_pass = threading.Event()
         self._answers_pass.set()
         self._sockets: list[socket.socket] = []
@@ -29,6 +38,19 @@ class Proxy:
         finally:
             self._answers_pass.set()
 
+    @contextmanager
+    def dropping_answers(self) -> Iterator[None]:
+        """Drop answers inside the block: they are never delivered, and their connections break when it ends."""
+        self.dropped.clear()
+        self._dropping = True
+        try:
+            yield
+        finally:
+            self._dropping = False
+            for each in self._torn:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._answers_pass.set()
         for each in [self._listener, *self._sockets]:
@@ -39,7 +61,12 @@ class Proxy:
     def _accept(self) -> None:
         while True:
             client, _ = self._listener.accept()
-            server = socket.create_connection(self._server)
+            parts = urlsplit(self.server_url)
+            try:
+                server = socket.create_connection((parts.hostname, parts.port))
+            except OSError:  # not there yet, or not any more
+                client.close()
+                continue
             self._sockets += [client, server]
             self._start(lambda client=client, server=server: self._pump(client, server, None))
             self._start(lambda client=client, server=server: self._pump(server, client, self._answers_pass))
@@ -48,6 +75,10 @@ class Proxy:
         while data := source.recv(65536):
             if gate is not None:
                 gate.wait()
+                if self._dropping:
+                    self._torn.append(target)
+                    self.dropped.set()
+                    continue
             target.sendall(data)
         target.shutdown(socket.SHUT_RDWR)
 

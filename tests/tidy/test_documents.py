@@ -22,8 +22,10 @@ from kafka_once.core.events import Counters, Kind, Outcome
 from kafka_once.dead_letters import HEADER_PREFIX, dead_letter_of
 from kafka_once.member import Adapters
 from kafka_once.observers import LEVELS
+from kafka_once.producing import Producer
 from kafka_once.settings import Settings, settings_table
 from kafka_once.stores.memory import MemoryState, MemoryStore
+from kafka_once.testing.services import start_kafka
 from tests.tidy.documents import ROOT, anchors, broken_links, code_block, documents, first_column, section
 from tests.tidy.sources import sources
 
@@ -127,6 +129,16 @@ def test_the_with_form_gives_a_failed_message_again() -> None:
         run_example("with", {"consumer": itertools.islice(consumer, 3), "charge": charge, "json": json})
 
     assert charged == {"p-1": 2, "p-2": 1}
+
+
+def test_the_example_of_the_senders_half_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start_kafka("mock") as kafka:
+        monkeypatch.setattr(kafka_once, "Producer", lambda _servers: Producer(kafka.bootstrap))
+        run_example("producer", {"payload": b"{}"})
+
+    assert capsys.readouterr().out == "0\n"
 
 
 # -------------------------------------------------------------------------------------------------- tables are complete

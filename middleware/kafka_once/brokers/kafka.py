@@ -251,7 +251,7 @@ class KafkaBroker:
             self._publisher = None
         if self._publisher is None:
             self._publisher = Publisher(self._publish_settings)
-        self._publisher.publish(record, on_done)
+        self._publisher.publish(record, lambda done: on_done(done if isinstance(done, Exception) else None))
 
     # ------------------------------------------------------------------------------------------------------- private
 

@@ -23,7 +23,7 @@ from kafka_once.brokers.kafka_start import Troubles
 from kafka_once.errors import ConfigurationError
 from kafka_once.message import TopicPartition
 
-__all__ = ["Client", "Listener"]
+__all__ = ["Client", "Listener", "as_configuration_error"]
 
 log = logging.getLogger("kafka_once.kafka")
 
@@ -97,7 +97,7 @@ class Client:
         try:
             self.consumer = Consumer(config)
         except (KafkaException, TypeError, ValueError) as refused:
-            raise _as_configuration_error(settings, refused) from None  # the cause may quote a password (H12)
+            raise as_configuration_error(settings, refused) from None  # the cause may quote a password (H12)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group."""
@@ -166,8 +166,8 @@ def _park() -> None:
     threading.Event().wait()
 
 
-def _as_configuration_error(settings: Mapping[str, object], refused: Exception) -> ConfigurationError:
-    """The text of librdkafka names the setting, and sometimes the value."""
+def as_configuration_error(settings: Mapping[str, object], refused: Exception) -> ConfigurationError:
+    """What the client said of its settings. The text of librdkafka names the setting, and sometimes the value."""
     text = error_of(refused).str() if isinstance(refused, KafkaException) else str(refused)
     named = [name for name in settings if f'"{name}"' in text or name in text.split()]
     for name, value in settings.items():

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as ClientMessage
 
+from kafka_once.brokers.kafka_client import as_configuration_error
 from kafka_once.brokers.kafka_errors import error_of, publish_error
 from kafka_once.errors import BrokerUnavailable
+from kafka_once.message import Coordinates
 from kafka_once.ports import Outgoing
 
 __all__ = ["Publisher"]
 
 log = logging.getLogger("kafka_once.kafka")
 
-OnDone = Callable[[Exception | None], None]
+OnDone = Callable[[Coordinates | Exception], None]
 
 
 class Publisher:
@@ -24,20 +26,32 @@ class Publisher:
     Args:
         settings: librdkafka's, as `kafka_settings.publish_settings` makes them.
 
+    Raises:
+        ConfigurationError: librdkafka does not know a setting, or not that value.
+
     """
 
     def __init__(self, settings: Mapping[str, object]) -> None:
-        self._producer = Producer({**settings, "error_cb": self._on_error, "logger": log})
+        try:
+            self._producer = Producer({"logger": log, **settings, "error_cb": self._on_error})
+        except (KafkaException, TypeError, ValueError) as refused:
+            raise as_configuration_error(settings, refused) from None  # the cause may quote a password (H12)
         self._closing = threading.Event()
         self.is_dead = False  # after a fatal error the client refuses everything; make a new publisher
         self._thread = threading.Thread(target=self._serve, name="kafka-once-publish", daemon=True)
         self._thread.start()
 
     def publish(self, record: Outgoing, on_done: OnDone) -> None:
-        """Hand the record over. `on_done` is called exactly once: from the thread, or here if it is refused at once."""
+        """Hand the record over. `on_done` is called exactly once, with the coordinates (no cluster in them) or the
+        error: from the thread, or here if it is refused at once."""
 
-        def on_delivery(error: KafkaError | None, _message: ClientMessage) -> None:
-            self._tell(on_done, None if error is None else publish_error(record.topic, error))
+        def on_delivery(error: KafkaError | None, message: ClientMessage) -> None:
+            if error is None:
+                self._tell(
+                    on_done, Coordinates("", record.topic, _number(message.partition()), _number(message.offset()))
+                )
+            else:
+                self._tell(on_done, publish_error(record.topic, error))
 
         try:
             self._producer.produce(
@@ -78,9 +92,14 @@ class Publisher:
             self.is_dead = True
 
     @staticmethod
-    def _tell(on_done: OnDone, outcome: Exception | None) -> None:
+    def _tell(on_done: OnDone, outcome: Coordinates | Exception) -> None:
         try:
             on_done(outcome)
         except Exception:
             # In the client's callback an exception would end the thread that tells all the others.
             log.exception("on_done raised; this is a bug of kafka-once")
+
+
+def _number(of_confirmed: int | None) -> int:
+    assert of_confirmed is not None  # only what is not delivered has none
+    return of_confirmed

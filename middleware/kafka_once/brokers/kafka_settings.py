@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 from kafka_once.errors import ConfigurationError
 
-__all__ = ["connection_warnings", "consumer_settings", "is_secret", "publish_settings"]
+__all__ = [
+    "connection_warnings",
+    "consumer_settings",
+    "is_secret",
+    "of_connection",
+    "publish_settings",
+    "send_once_settings",
+]
 
 Settings = dict[str, object]
 
@@ -141,8 +148,31 @@ def publish_settings(consumer: Mapping[str, object], extra: Mapping[str, object]
             raise ConfigurationError(name, extra[name], "leave it out: a record counts when all replicas have it")
     if _is_false(extra.get("enable.idempotence", True)):
         raise ConfigurationError("enable.idempotence", "false", "leave it out: a retry would publish the record twice")
-    connection = {name: value for name, value in consumer.items() if name.startswith(_CONNECTION)}
-    return _PUBLISH_DEFAULTS | connection | dict(extra) | _PUBLISH_FORCED
+    return _PUBLISH_DEFAULTS | of_connection(consumer) | dict(extra) | _PUBLISH_FORCED
+
+
+def send_once_settings(settings: Mapping[str, object]) -> Settings:
+    """The settings to publish each record with once, and never again: no retries of the client's own.
+
+    Raises:
+        ConfigurationError: a setting would send it again, or leave nobody to say whether it arrived.
+
+    """
+    for name in ("retries", "message.send.max.retries"):
+        if str(settings.get(name, 0)) != "0":
+            raise ConfigurationError(name, settings[name], 'leave it out, or write semantics="at_least_once"')
+    if _is_true(settings.get("enable.idempotence", False)):
+        remedy = 'leave it out: it is for retries; or write semantics="at_least_once"'
+        raise ConfigurationError("enable.idempotence", settings["enable.idempotence"], remedy)
+    for name in ("acks", "request.required.acks"):
+        if str(settings.get(name, "all")) == "0":
+            raise ConfigurationError(name, settings[name], "leave it out: the delivery could not be reported")
+    return _PUBLISH_DEFAULTS | {"acks": "all"} | dict(settings) | {"retries": 0, "enable.idempotence": False}
+
+
+def of_connection(settings: Mapping[str, object]) -> Settings:
+    """Those that say how Kafka is reached, and as whom: the same for consumers and producers."""
+    return {name: value for name, value in settings.items() if name.startswith(_CONNECTION)}
 
 
 def connection_warnings(settings: Mapping[str, object]) -> list[str]:
