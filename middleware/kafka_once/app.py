@@ -22,7 +22,7 @@ from kafka_once.member import Adapters, Member, key_rule
 from kafka_once.settings import Settings
 from kafka_once.signatures import HandlerSignature
 
-__all__ = ["App"]
+__all__ = ["App", "signals_told"]
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
@@ -116,7 +116,7 @@ class App:
         the traceback. Use `start`, `stop` and `join` to have it raised instead.
         """
         try:
-            with _signals_stop(self):  # before the start: a handler may run at once, and somebody may end us at once
+            with signals_told(self._on_signal):  # before the start: somebody may end us at once
                 self.start()
                 while not self.join(1.0):
                     pass
@@ -182,13 +182,13 @@ class App:
 
 
 @contextmanager
-def _signals_stop(app: App) -> Iterator[None]:
+def signals_told(tell: Callable[[int], None]) -> Iterator[None]:
     """SIGTERM and SIGINT, as long as this lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = (signal.SIGTERM, signal.SIGINT)
-    earlier = {number: signal.signal(number, lambda number, _frame: app._on_signal(number)) for number in signals}
+    earlier = {number: signal.signal(number, lambda number, _frame: tell(number)) for number in signals}
     try:
         yield
     finally:

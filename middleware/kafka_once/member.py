@@ -119,15 +119,24 @@ class Member:
         executor: where messages run.
         exclusive: lanes run one group at a time; False for messages that the user's own loop takes.
         adapters: how the edge is made.
+        intake: reads keys. Default: as the routes say.
     """
 
     def __init__(
-        self, settings: Settings, routes: Routes, executor: Executor, *, exclusive: bool, adapters: Adapters
+        self,
+        settings: Settings,
+        routes: Routes,
+        executor: Executor,
+        *,
+        exclusive: bool,
+        adapters: Adapters,
+        intake: Intake | None = None,
     ) -> None:
         self._settings = settings
         self._routes = routes
         self._executor = executor
         self._adapters = adapters
+        self._intake = intake or Intake(routes)
         self._rules = _rules(settings, routes, exclusive=exclusive)
         self._runner: Runner | None = None
         self._engine: Engine | None = None
@@ -215,7 +224,7 @@ class Member:
             broker,
             link,
             self._executor,
-            Intake(self._routes),
+            self._intake,
             self._runner_settings(namespace),
             observe=self._observe,
         )

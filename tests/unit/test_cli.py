@@ -55,6 +55,35 @@ def charge(message: Message) -> None:
 """)
 
 
+def write_watched_app(group="billing"):
+    """A module with an app that only a shadow may run, and a thread that ends the process when all is read."""
+    Path("billing.py").write_text(f"""
+import os, signal, threading
+from kafka_once import App, Message, header
+from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
+from kafka_once.member import Adapters
+
+cluster = MemoryCluster()
+cluster.create_topic("payments", 1)
+for key, payload in ((b"a", b"1"), (b"b", b"2"), (b"a", b"1"), (b"a", b"secret"), (None, b"4")):
+    cluster.produce("payments", None, payload, [] if key is None else [("id", key)], 0)
+adapters = Adapters(broker=lambda settings: MemoryBroker(cluster, settings.group))
+app = App("localhost:1", group={group!r}, store="memory://", adapters=adapters, commit_every="20ms")
+
+@app.handler("payments", key=header("id"))
+def charge(message: Message) -> None:
+    raise SystemExit("a shadow calls no handler")
+
+def end_when_all_is_read():
+    pause = threading.Event()
+    while sum(known.offset for known in cluster.committed("{group}.shadow").values()) < 5:
+        pause.wait(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_when_all_is_read, daemon=True).start()
+""")
+
+
 def the_sentence(result):
     """Standard error when it is one sentence, and the exit code is 1."""
     assert result.exit_code == 1, result.output
@@ -341,10 +370,50 @@ def test_the_store_of_a_target_belongs_to_its_cluster_and_group():
 # ---------------------------------------------------------------------------------------------------------------- help
 
 
+def test_shadow_says_what_it_saw(call):
+    write_watched_app()
+    result = call("shadow", "billing:app")
+
+    assert result.exit_code == 0, result.output
+    assert "secret" not in result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines == [
+        "group billing.shadow, beside group billing",
+        "5 messages read",
+        "2 would be processed",
+        "2 would be skipped: repeats",
+        "1 of these have another payload than the first of their key: is the key too coarse?",
+        "1 have no usable key: on_missing_key would decide",
+        *(line for line in lines if "remember_for" in line),
+        "for example message first of its key or payload",
+        *(line for line in lines if "payments[0]@" in line),
+    ]
+    assert sorted(line for line in lines if "payments[0]@" in line) == [
+        "missing_keys payments[0]@4",
+        "other_payload payments[0]@3 payments[0]@0",
+    ]
+
+
+def test_shadow_as_json(call):
+    write_watched_app("other")
+    shown = json.loads(call("shadow", "billing:app", "--json", "--group", "other.shadow").stdout)
+
+    assert (shown["group"], shown["deliveries"], shown["would_skip"]) == ("other.shadow", 5, 2)
+    assert {"what": "missing_keys", "message": "payments[0]@4", "first": ""} in shown["examples"]
+
+
+def test_shadow_does_not_take_the_apps_own_group(call):
+    write_watched_app()
+
+    assert "group='billing': that is the app's own group" in the_sentence(
+        call("shadow", "billing:app", "--group", "billing")
+    )
+
+
 def test_the_documented_help_is_the_real_one():
     page = (ROOT / "docs" / "cli.md").read_text()
     blocks = re.findall(r"```\n\$ kafka-once( [a-z-]+)? --help\n(.*?)```", page, re.DOTALL)
-    assert [name.strip() for name, _ in blocks] == ["", "run", "check", "settings", "stats", "in-doubt"]
+    assert [name.strip() for name, _ in blocks] == ["", "run", "shadow", "check", "settings", "stats", "in-doubt"]
     for name, text in blocks:
         shown = CliRunner().invoke(commands, [*name.split(), "--help"], prog_name="kafka-once").stdout
         assert text.strip() == shown.strip(), f"docs/cli.md: the help of kafka-once{name} has changed"

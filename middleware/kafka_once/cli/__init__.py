@@ -7,7 +7,7 @@ wrong into one sentence. `docs/cli.md` shows the commands as people see them.
 import typer
 
 from kafka_once.cli import check as check
-from kafka_once.cli import in_doubt, run, settings, stats
+from kafka_once.cli import in_doubt, run, settings, shadow, stats
 
 __all__ = ["commands", "main"]
 
@@ -21,6 +21,7 @@ commands = typer.Typer(
     context_settings={"terminal_width": 100, "help_option_names": ["-h", "--help"]},
 )
 commands.command("run")(run.run)
+commands.command("shadow")(shadow.shadow)
 commands.command("check")(check.check)
 commands.command("settings")(settings.settings)
 commands.command("stats")(stats.stats)

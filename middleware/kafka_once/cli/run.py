@@ -9,27 +9,32 @@ import typer
 from kafka_once.cli.endings import one_sentence
 from kafka_once.cli.loading import load_app
 
+__all__ = ["LogLevel", "run", "set_up_logs"]
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="|".join(_LEVELS), help="What is logged.")]
 
 
 def run(
     app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, for example billing:app.")],
     *,
-    log_level: Annotated[str, typer.Option("--log-level", metavar="|".join(_LEVELS), help="What is logged.")] = "INFO",
+    log_level: LogLevel = "INFO",
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run an app until SIGTERM or Ctrl-C; then drain, commit and leave the group.
 
     Logs go to standard error. The exit code is 0 after a clean end and 1 after an error, which is told in one sentence.
     """
-    if log_level.upper() not in _LEVELS:
-        raise typer.BadParameter(f"write one of {', '.join(_LEVELS)}", param_hint="--log-level")
-    _set_up_logs(log_level.upper())
+    set_up_logs(log_level)
     if traceback:
         os.environ["KAFKA_ONCE_TRACEBACK"] = "1"  # App.run looks at it too
     with one_sentence():
         load_app(app).run()
 
 
-def _set_up_logs(level: str) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+def set_up_logs(level: str) -> None:
+    """Log to standard error, in a process of our own."""
+    if level.upper() not in _LEVELS:
+        raise typer.BadParameter(f"write one of {', '.join(_LEVELS)}", param_hint="--log-level")
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s")
