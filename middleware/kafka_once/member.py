@@ -39,15 +39,11 @@ def open_broker(settings: Settings) -> Broker:
     """The broker of these settings, not yet a member of its group."""
     from kafka_once.brokers.kafka import KafkaBroker
 
-    try:
-        return KafkaBroker(
-            settings.librdkafka(),
-            on_warning=lambda text: log.warning("%s", text),
-            answer_timeout_s=_answer_s(settings),
-        )
-    except ConfigurationError as error:
-        placed = settings.placed(error)
-    raise placed
+    return KafkaBroker(
+        settings.librdkafka(),
+        on_warning=lambda text: log.warning("%s", text),
+        answer_timeout_s=_answer_s(settings),
+    )
 
 
 def _answer_s(settings: Settings) -> float:
@@ -202,6 +198,8 @@ class Member:
     def _main(self) -> None:
         try:
             self._run()
+        except ConfigurationError as error:
+            self.error = self._settings.placed(error)
         except BaseException as error:  # noqa: BLE001  (raised by join, on the caller's thread)
             self.error = error
         finally:

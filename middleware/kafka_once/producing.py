@@ -219,8 +219,8 @@ class Producer:
     def _on_done(self, sending: Sending, outcome: Coordinates | Exception) -> None:
         """From the client's thread, or from the one that sends."""
         if isinstance(outcome, Coordinates):
-            self._end(sending, "acknowledged")
-            sending.set_result(outcome)
+            if self._end(sending, "acknowledged"):
+                sending.set_result(outcome)
         elif self._until_acknowledged and isinstance(outcome, BrokerUnavailable) and self._put_off(sending):
             return
         else:
@@ -242,15 +242,19 @@ class Producer:
                 f"{error} (not acknowledged, attempt {sending.attempts}: it may have arrived or not; send it again "
                 "with the same idempotency key)"
             )
-        log.error("%s", error if isinstance(error, BrokerError) else type(error).__name__)
-        self._end(sending, "failed")
-        sending.set_exception(error)
+        if self._end(sending, "failed"):
+            log.error("%s", error if isinstance(error, BrokerError) else type(error).__name__)
+            sending.set_exception(error)
 
-    def _end(self, sending: Sending, count: str) -> None:
+    def _end(self, sending: Sending, count: str) -> bool:
+        """Nothing more will be done for it. False if that was so already: the first answer is the one that is told."""
         with self._changed:
-            self._open.discard(sending)
+            if sending not in self._open:
+                return False
+            self._open.remove(sending)
             self._counts[count] += 1
             self._changed.notify_all()
+        return True
 
     def _send_again(self) -> None:
         """The thread of the repeats."""

@@ -43,7 +43,8 @@ def placed(error: ConfigurationError, layers: Layers) -> ConfigurationError:
     """The same error with the place where the value stands, if that is not the code."""
     for name in (error.setting, f'kafka["{error.setting}"]'):
         layer = layers.saying(name)
+        if layer is not None and layer.name != "code":
+            return ConfigurationError(error.setting, error.value, error.remedy, layer.place_of(name))
         if layer is not None:
-            place = "" if layer.name == "code" else layer.place_of(name)
-            return ConfigurationError(error.setting, error.value, error.remedy, place)
+            break
     return error

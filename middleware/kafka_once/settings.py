@@ -86,7 +86,12 @@ class Settings(BaseSettings):
             and a remedy.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        protected_namespaces=(),  # older pydantic-settings keep names that begin with settings_ to themselves
+    )
 
     bootstrap_servers: Servers = _setting(
         ..., 'host:port, more than one with commas between: "localhost:9092"', "", "Kafka's addresses to start from"

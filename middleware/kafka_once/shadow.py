@@ -36,7 +36,7 @@ log = logging.getLogger("kafka_once")
 
 SUFFIX: Final = ".shadow"
 
-_KEPT: Final = 100_000  # keys and payloads that are compared, the newest; about 50 MB
+_KEPT: Final = 100_000  # keys and payloads that are compared, the newest of each: 35 MB
 _EXAMPLES: Final = 20
 
 

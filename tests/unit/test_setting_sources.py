@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
+from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +17,6 @@ from typer.testing import CliRunner
 
 from kafka_once import App, ConfigurationError, Consumer, header
 from kafka_once.cli import commands
-from kafka_once.member import open_broker
 from kafka_once.setting_sources import PREFIX, variable_of
 from kafka_once.settings import Settings, default_shown
 
@@ -184,11 +185,31 @@ def test_a_relation_that_does_not_hold_is_refused_with_the_place_too(environment
     assert refused().place == "KAFKA_ONCE_LEASE in the environment"
 
 
-def test_what_only_the_broker_refuses_has_its_place(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("KAFKA_ONCE_KAFKA__ENABLE_AUTO_COMMIT", "true")
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("ENABLE_AUTO_COMMIT", "true", "enable.auto.commit='true'"),
+        ("FETCH_MIN_BYTES", "many", "fetch.min.bytes='many'"),
+        ("SASL_PASWORD", CANARY, "sasl.pasword='***'"),  # misspelt, and still a password
+    ],
+)
+def test_what_only_the_client_refuses_has_its_place(
+    name: str, value: str, shown: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(f"KAFKA_ONCE_KAFKA__{name}", value)
+    app = App(**{**NEEDED, "store": "memory://"})
+    app.handler("payments", key=header("id"))(_handle)
+    app.start()
+    with pytest.raises(ConfigurationError) as caught:
+        app.join(20)
+    checked = CliRunner().invoke(commands, ["check", "--bootstrap-servers", "localhost:1", "--group", "g"])
 
-    with pytest.raises(ConfigurationError, match="KAFKA_ONCE_KAFKA__ENABLE_AUTO_COMMIT in the environment"):
-        open_broker(Settings(**NEEDED))
+    for said in (str(caught.value), checked.stderr):
+        assert f"{shown} (KAFKA_ONCE_KAFKA__{name} in the environment): " in said
+        assert CANARY not in said
+
+
+def _handle(payload: bytes) -> None: ...
 
 
 def test_a_required_setting_that_nobody_says_is_asked_for_with_all_its_names() -> None:
@@ -268,18 +289,19 @@ def test_variables_of_others_are_left_alone(environment: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The rows of `kafka-once settings billing:app`, by setting; the app says what is given."""
 
     def listed(*arguments: str, app: str = "") -> dict[str, dict[str, str]]:
         Path("billing.py").write_text(f"from kafka_once import App\napp = App({app})\n")
-        monkeypatch.delitem(__import__("sys").modules, "billing", raising=False)
         result = CliRunner().invoke(commands, ["settings", *arguments, "--json"])
         assert result.exit_code == 0, result.output
         return {row["setting"]: row for row in json.loads(result.stdout)}
 
     monkeypatch.chdir(tmp_path)
-    return listed
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield listed
+    sys.modules.pop("billing", None)
 
 
 def test_the_list_has_every_setting_with_value_default_and_source(

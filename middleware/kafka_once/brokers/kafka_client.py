@@ -174,4 +174,6 @@ def as_configuration_error(settings: Mapping[str, object], refused: Exception) -
         if is_secret(name):
             text = text.replace(str(value), "***")
     setting = max(named, key=len, default="settings")
-    return ConfigurationError(setting, "***" if is_secret(setting) else settings.get(setting, "..."), text)
+    # A name that nobody knows may be a password's, misspelt.
+    hidden = is_secret(setting) or text.startswith("No such")
+    return ConfigurationError(setting, "***" if hidden else settings.get(setting, "..."), text)

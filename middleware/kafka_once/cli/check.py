@@ -51,6 +51,8 @@ def check(
 def _findings(target: Target, topics: list[str]) -> Iterator[Finding]:
     settings = target.settings
     yield Finding.ok("settings", f"group {settings.group}, {settings.semantics}")
+    for variable in settings.layers.ignored:
+        yield Finding.warning("settings", f"{variable} in the environment is no setting; it is ignored")
     topics = [*target.topics(), *topics]
     cluster_id = None
     with looking_at(settings) as kafka:

@@ -12,7 +12,7 @@ from kafka_once.brokers.kafka_client import Client
 from kafka_once.brokers.kafka_errors import error_of, rule_on_event
 from kafka_once.brokers.kafka_settings import consumer_settings
 from kafka_once.brokers.kafka_start import check_topics
-from kafka_once.errors import BrokerRefused, BrokerUnavailable
+from kafka_once.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
 from kafka_once.message import Message, TopicPartition
 from kafka_once.ports import Committed
 from kafka_once.settings import Settings
@@ -101,7 +101,10 @@ class Onlooker:
 @contextmanager
 def looking_at(settings: Settings) -> Iterator[Onlooker]:
     """An onlooker for a `with` block."""
-    onlooker = Onlooker(settings)
+    try:
+        onlooker = Onlooker(settings)
+    except ConfigurationError as error:
+        raise settings.placed(error) from None
     try:
         yield onlooker
     finally:
