@@ -117,7 +117,7 @@ class Intake:
         if rule.key is None:
             return None, None
         try:
-            key = rule.extract(message)
+            key = rule.key.extract(message) if rule.decoder is None else rule.extract(message)
         except MissingKey as error:
             return _without_key(message, rule, error)
         except UndecodablePayload as error:

@@ -185,7 +185,12 @@ class Producer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BrokerUnavailable:
+            if error is None:
+                raise
+            # The block's own error is the one to see; what was not acknowledged is logged, and its Sending says so.
 
     # ---------------------------------------------------------------------------------------------------------- the key
 
@@ -278,7 +283,7 @@ class Producer:
 
 
 def uuid7() -> UUID:
-    """A fresh UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random ones. Later ones are greater."""
+    """A fresh UUID of version 7 (RFC 9562): 48 bits of milliseconds, then random ones."""
     bits = (time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
     return UUID(int=bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -184,8 +185,6 @@ def test_sent_until_acknowledged_goes_on_until_it_is_closed() -> None:
 
 
 def test_no_more_than_the_buffer_are_on_their_way_and_a_close_frees_who_waits() -> None:
-    import threading
-
     producer = Producer(NOWHERE, buffer=2)
     for _ in range(2):
         producer.send("t", b"x")
@@ -206,6 +205,24 @@ def test_no_more_than_the_buffer_are_on_their_way_and_a_close_frees_who_waits() 
         producer.close(0)
     waiting.join(PATIENCE_S)
     assert len(ended) == 1
+
+
+def test_the_error_of_a_block_is_not_hidden_by_what_was_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Producer(NOWHERE)
+    monkeypatch.setattr(producer, "close", lambda: Producer.close(producer, 0))
+    sendings = []
+
+    def block() -> None:
+        with producer:
+            sendings.append(producer.send("t", b"x"))
+            raise EOFError
+
+    with pytest.raises(EOFError):
+        block()
+
+    assert isinstance(sendings[0].exception(0), BrokerUnavailable)
+    producer.close()  # a second time changes nothing
+    assert producer.stats()["failed"] == 1
 
 
 def test_no_log_line_holds_a_key_or_a_payload(caplog: pytest.LogCaptureFixture) -> None:
