@@ -157,3 +157,18 @@ def test_a_delivery_can_be_awaited_and_a_refusal_names_the_remedy(world: World) 
         with pytest.raises(BrokerRefused, match=r"message\.max\.bytes"):
             producer.send(world.topic, b"x" * 2_000_000).result(PATIENCE_S)
         assert producer.stats() == {"sent": 3, "repeats": 0, "acknowledged": 1, "failed": 2}
+
+
+def test_what_is_sent_while_the_broker_is_dead_arrives_when_it_is_back(world: World) -> None:
+    with Producer(world.kafka.bootstrap, kafka=HASTY) as producer:
+        producer.send(world.topic, b"first", idempotency_key="0").result(PATIENCE_S)
+        world.kafka.kill()
+        sendings = [producer.send(world.topic, b"later", idempotency_key=number + 1) for number in range(MESSAGES)]
+        while any(sending.attempts < 2 for sending in sendings):
+            assert not producer.flush(0.05)
+        world.kafka.restart()
+        places = [sending.result(PATIENCE_S) for sending in sendings]
+
+    keys = [key for key, _ in world.records()]
+    assert [keys[place.offset] for place in places] == [sending.idempotency_key for sending in sendings]
+    assert set(keys) == {str(number).encode() for number in range(MESSAGES + 1)}
