@@ -1,9 +1,12 @@
 """The tables of error codes, and what the client's answers to commits mean."""
 
+from collections import Counter
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
+from kafka_once.brokers.kafka_commit_codes import _GROUPS, _NEWER
 from kafka_once.brokers.kafka_commits import Commits, as_client_partitions, judge, judge_held
 from kafka_once.brokers.kafka_errors import Reaction, commit_verdict, error_of, publish_error, rule_on_event
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
@@ -82,7 +85,34 @@ def test_a_fatal_error_is_ruled_by_what_is_behind_it_also_where_fatal_says_no(be
     ],
 )
 def test_commits(code, verdict):
-    assert commit_verdict(KafkaError(getattr(KafkaError, code))) == (verdict, code)
+    found, reason = commit_verdict(KafkaError(getattr(KafkaError, code)))
+    assert found == verdict
+    assert reason.startswith(f"{code}: ")
+
+
+def _every_code():
+    named = {name: getattr(KafkaError, name) for name in dir(KafkaError) if name.lstrip("_").isupper()}
+    return {name: code for name, code in named.items() if isinstance(code, int)}
+
+
+def test_every_code_that_the_client_knows_is_sorted_once():
+    """A client that brings a new one makes this fail: look up what it means for a commit, and put it into its group."""
+    sorted_in = Counter(code for _, _, codes in _GROUPS for code in codes)
+    sorted_in.update(getattr(KafkaError, name) for name in _NEWER if hasattr(KafkaError, name))
+    assert {name for name, code in _every_code().items() if not sorted_in[code]} == set()
+    assert {code for code, times in sorted_in.items() if times > 1} == set()
+
+
+def test_every_verdict_is_one_that_the_engine_knows_and_has_a_reason():
+    assert {verdict for verdict, _, _ in _GROUPS} == {"ok", "retry", "drop", "stop"}
+    assert all(reason for _, reason, _ in _GROUPS)
+    assert commit_verdict(KafkaError(9999))[0] == "retry"
+
+
+def test_what_stands_behind_a_fatal_error_decides():
+    text = f"Fatal error: {KafkaError(KafkaError.FENCED_INSTANCE_ID).str()}: more of it"
+    verdict, reason = commit_verdict(KafkaError(KafkaError._FATAL, text))
+    assert (verdict, reason.split(":")[0]) == ("stop", "FENCED_INSTANCE_ID")
 
 
 def test_a_commit_without_an_error_is_ok():
@@ -156,7 +186,8 @@ def test_answers_find_their_commits_in_order():
     commits.on_commit(None, [_answer(A, 99)])  # of `commit_now`: nobody waits for it here
     assert len(told) == 1
     commits.on_commit(KafkaError(KafkaError._TIMED_OUT), [])  # an answer that does not say for what
-    assert told[1] == ("first", [(CommitMark(A, 5), "retry", "_TIMED_OUT")])
+    ((name, ((mark, verdict, reason),)),) = told[1:]
+    assert (name, mark, verdict, reason.split(":")[0]) == ("first", CommitMark(A, 5), "retry", "_TIMED_OUT")
     assert not commits.waiting()
 
 
@@ -169,8 +200,8 @@ def test_what_is_never_answered_is_told_once():
 
 
 def test_the_marks_epoch_and_metadata_go_along():
-    (with_epoch, without) = as_client_partitions([CommitMark(A, 5, 7), CommitMark(B, 6)], "mark")
+    (with_epoch, without) = as_client_partitions([CommitMark(A, 5, 7, "mark"), CommitMark(B, 6)])
     assert (with_epoch.offset, with_epoch.leader_epoch, with_epoch.metadata) == (5, 7, "mark")
     assert without.leader_epoch in (None, -1)
     with pytest.raises(AssertionError):
-        as_client_partitions([CommitMark(A, 5)], "märk")
+        as_client_partitions([CommitMark(A, 5, None, "märk")])

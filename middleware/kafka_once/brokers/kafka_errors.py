@@ -1,10 +1,11 @@
-"""Kafka's error codes, sorted by what to do about them. One table for events, one for commits, one for publishing."""
+"""Kafka's error codes, sorted by what to do about them: events here, and publishing; commits in kafka_commit_codes."""
 
 from enum import Enum
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
+from kafka_once.brokers.kafka_commit_codes import verdict_of
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Reaction", "Ruling", "commit_verdict", "error_of", "publish_error", "rule_on_event"]
@@ -72,28 +73,6 @@ _EVENTS: dict[int, Ruling] = {
     KafkaError.MSG_SIZE_TOO_LARGE: Ruling(_REFUSE, "raise receive.message.max.bytes"),
 }
 
-_COMMITS: dict[int, str] = {
-    # The member is out of the group; the client reports the partitions as lost in a later poll (C09).
-    KafkaError.UNKNOWN_MEMBER_ID: "drop",
-    KafkaError.FENCED_MEMBER_EPOCH: "drop",
-    KafkaError._ASSIGNMENT_LOST: "drop",
-    # The topic was deleted (C23).
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "drop",
-    KafkaError.UNKNOWN_TOPIC_ID: "drop",
-    # Nobody may commit in this group any more, or not this.
-    KafkaError.FENCED_INSTANCE_ID: "stop",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "stop",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "stop",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "stop",
-    KafkaError.OFFSET_METADATA_TOO_LARGE: "stop",  # D25
-    KafkaError.INVALID_COMMIT_OFFSET_SIZE: "stop",
-    KafkaError.INVALID_GROUP_ID: "stop",
-    KafkaError.UNSUPPORTED_VERSION: "stop",
-    KafkaError._FATAL: "stop",
-    # All others: "retry". Coordinator loading, moved, not answering: no definite answer (C10). REBALANCE_IN_PROGRESS,
-    # ILLEGAL_GENERATION, STALE_MEMBER_EPOCH: passing, if the next poll leaves us the partition; else it was revoked.
-}
-
 _PUBLISH: dict[int, str] = {
     KafkaError._UNKNOWN_TOPIC: "create the topic",
     KafkaError._UNKNOWN_PARTITION: "create the topic",
@@ -130,7 +109,9 @@ def commit_verdict(error: KafkaError | None) -> tuple[str, str]:
     """The verdict on a commit, and the reason: see `core.calls.CommitResult`."""
     if error is None:
         return "ok", ""
-    return _COMMITS.get(_real_code(error), "retry"), error.name()
+    code = _real_code(error)
+    verdict, meaning = verdict_of(code)
+    return verdict, f"{KafkaError(code).name()}: {meaning}"
 
 
 def publish_error(topic: str, error: KafkaError) -> Exception:
