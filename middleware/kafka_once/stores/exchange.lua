@@ -22,7 +22,7 @@
 --
 -- ARGV[5]  session, token, call (<I8c16I8)          ARGV[6] completes   digest, session, dead-lettered
 -- ARGV[7]  releases: digest, session, call, flags (1 failed, 2 doubt), ownership, offset
--- ARGV[8]  frontiers: ownership, offset, leader epoch (-1: none)
+-- ARGV[8]  frontiers: ownership, offset, leader epoch (-1: none), 1 if it may go back behind an earlier ownership's
 -- ARGV[9]  ends: ownership                          ARGV[10] claims: digest, ownership, offset, flags (1 follows, 2 alone,
 --          4 held)
 -- Answers one string: session lives, a byte for each complete, a byte for each release, and for each claim
@@ -32,7 +32,7 @@
 --                          h hash, identity -> highest offset that a claim was asked for
 --                          x sorted set of what was in doubt, by time; see list_doubt
 
-local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c1c15I8B', '<c1c15I8I8BI8i8', '<I8i8i4', '<c1c15I8i8B'
+local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c1c15I8B', '<c1c15I8I8BI8i8', '<I8i8i4B', '<c1c15I8i8B'
 local CLAIMED, CLAIMED_RECORD, CLAIMED_HEAD = 17, '<BBI4I8I8I8I8', '<BBI4I8I8I8'
 local FREED, FREED_RECORD = 18, '<BBI4'
 local MAX_DOUBTS = 100000
@@ -228,13 +228,17 @@ answer_each(RELEASE, ARGV[7], release)
 
 local frontiers = {} -- identity -> offset decided so far; beside it what to write: identity, record, …
 local new_frontiers = {}
-answer_each(FRONTIER, ARGV[8], function(number, offset, leader_epoch)
+answer_each(FRONTIER, ARGV[8], function(number, offset, leader_epoch, back)
   local own = lives and ownership_of(session, number)
   if own and own.newest then
     local last = frontiers[own.identity]
     if not last then
       local stored = redis.call('HGET', PREFIX .. 'f', own.identity)
-      last = stored and struct.unpack('<i8', stored) or -1
+      last = -1
+      if stored then
+        local at, _, by = struct.unpack('<i8i4I8', stored)
+        last = (back == 1 and by ~= number) and -1 or at
+      end
     end
     if offset > last then
       frontiers[own.identity] = offset

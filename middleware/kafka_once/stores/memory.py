@@ -86,6 +86,7 @@ class _Records:
         self.opened: dict[int, Session] = {}  # by token
         self.instances: dict[str, int] = {}
         self.partitions: dict[_PartitionIdentity, _Partition] = {}
+        self.topics: dict[TopicPartition, tuple[str, str]] = {}  # by name: its topic id, and the one before
         self.doubts: deque[Doubt] = deque(maxlen=_MAX_DOUBTS)
         self.counters: dict[int, dict[str, int]] = {}
         self.last_session = self.last_ownership = self.last_fence = 0
@@ -223,7 +224,11 @@ class MemoryStore:
             take = _Take(call, partition.newest, partition.epoch)
             worker.takes[identity] = take
             worker.ownerships[take.ownership] = partition
-        return Ownership(take.ownership, take.epoch, partition.frontier, partition.claimed_up_to)
+        topic_id, before = records.topics.get(where, ("", ""))
+        if ask.topic_id not in ("", topic_id):
+            topic_id, before = records.topics[where] = (ask.topic_id, topic_id)
+        earlier_topic = bool(ask.topic_id and before)
+        return Ownership(take.ownership, take.epoch, partition.frontier, partition.claimed_up_to, earlier_topic)
 
     def _living(self, session: Session, now_ms: int) -> _Worker | None:
         worker = self._records.workers.get(session.number)
@@ -299,7 +304,8 @@ class MemoryStore:
         partition = worker.ownerships.get(mark.ownership)
         if partition is None or partition.newest != mark.ownership:
             return
-        if partition.frontier is None or partition.frontier[0] < mark.offset:
+        may_go_back = mark.back and partition.frontier_by != mark.ownership
+        if partition.frontier is None or partition.frontier[0] < mark.offset or may_go_back:
             partition.frontier = (mark.offset, mark.leader_epoch)
             partition.frontier_by = mark.ownership
 

@@ -43,14 +43,14 @@ _SESSION = Struct("<Q16s")
 _CALL = Struct("<Q16sQ")
 _COMPLETE = Struct("<16sQB")
 _RELEASE = Struct("<16sQQBQq")
-_FRONTIER = Struct("<Qqi")
+_FRONTIER = Struct("<QqiB")
 _END = Struct("<Q")
 _CLAIM = Struct("<16sQqB")
 _ANSWER = Struct("<BBIQ")
 
 _PARTITION = Struct("<i")
 _SIZE = Struct("<H")
-_OWNERSHIP = Struct("<QQq")
+_OWNERSHIP = Struct("<QQqB")
 _OFFSET_AND_EPOCH = Struct("<qi")
 _STORED_FRONTIER = Struct("<qiQi")
 _DOUBT = Struct("<Q16siqIQQB")
@@ -110,7 +110,7 @@ def packed_ownership(ask: OwnershipAsk) -> bytes:
     "#" cannot begin a topic's name, so an id is never taken for a name.
     """
     identity = (f"#{ask.topic_id}" if ask.topic_id else ask.topic) + f":{ask.partition}"
-    return _PARTITION.pack(ask.partition) + _sized(identity) + _sized(ask.topic)
+    return _PARTITION.pack(ask.partition) + _sized(identity) + _sized(ask.topic) + _sized(ask.topic_id)
 
 
 def _sized(text: str) -> bytes:
@@ -120,12 +120,12 @@ def _sized(text: str) -> bytes:
 
 def read_ownership(answer: bytes) -> Ownership:
     """Unpack what `take_ownerships.lua` answers for one partition."""
-    number, epoch, claimed_up_to = _OWNERSHIP.unpack_from(answer)
+    number, epoch, claimed_up_to, earlier_topic = _OWNERSHIP.unpack_from(answer)
     frontier = None
     if len(answer) > _OWNERSHIP.size:
         offset, leader_epoch = _OFFSET_AND_EPOCH.unpack_from(answer, _OWNERSHIP.size)
         frontier = (offset, None if leader_epoch == _NO_LEADER_EPOCH else leader_epoch)
-    return Ownership(number, epoch, frontier, claimed_up_to)
+    return Ownership(number, epoch, frontier, claimed_up_to, bool(earlier_topic))
 
 
 def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
@@ -144,8 +144,8 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
         ),
         b"".join(
             [
-                _FRONTIER.pack(ownership, offset, _NO_LEADER_EPOCH if leader_epoch is None else leader_epoch)
-                for ownership, offset, leader_epoch in exchange.frontiers
+                _FRONTIER.pack(ownership, offset, _NO_LEADER_EPOCH if leader_epoch is None else leader_epoch, back)
+                for ownership, offset, leader_epoch, back in exchange.frontiers
             ]
         ),
         b"".join([_END.pack(ownership) for ownership in exchange.ends]),

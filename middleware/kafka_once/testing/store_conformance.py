@@ -172,6 +172,19 @@ class StoreConformance(ClaimRows):
         assert one.claim(digest("other"), old).grant is Grant.ACQUIRED
         assert one.own("id-1", 0).epoch == 1
 
+    def test_an_earlier_topic_of_that_name_is_told_also_when_the_call_is_repeated(
+        self, worker: Callable[..., Worker]
+    ) -> None:
+        one, other = worker(), worker()
+        assert not one.own("topic", 0).earlier_topic
+        assert not one.own("topic", 0, "id-1").earlier_topic
+        asks = [OwnershipAsk("topic", 0, "id-2"), OwnershipAsk("topic", 1, "id-2")]
+        for _ in range(2):
+            taken = one.store.take_ownerships(one.session, 9, asks)
+            assert taken is not None
+            assert [own.earlier_topic for own in taken] == [True, False]
+        assert other.own("topic", 0, "id-2").earlier_topic
+
     def test_the_highest_claimed_offset_is_kept_for_the_next_owner(self, worker: Callable[..., Worker]) -> None:
         one, other = worker(), worker()
         own = one.own()
@@ -284,6 +297,21 @@ class StoreConformance(ClaimRows):
         other.leave()
         other.mark(newer, 60)
         assert third.own().frontier == (7, None)
+
+    def test_an_operators_reset_takes_the_frontier_back_once(self, worker: Callable[..., Worker]) -> None:
+        """Behind what earlier ownerships stored, never behind its own: a late copy of the call changes nothing."""
+        one = worker()
+        one.mark(one.own(), 9, 3)
+        own = one.own()
+        one.mark(own, 4, 2, back=True)
+        assert one.own().frontier == (4, 2)
+        newest = one.own()
+        one.mark(newest, 2, back=True)
+        one.mark(newest, 6)
+        one.mark(newest, 2, back=True)
+        assert one.own().frontier == (6, None)
+        one.mark(own, 0, back=True)  # by an older ownership
+        assert one.own().frontier == (6, None)
 
     # ------------------------------------------------------------------------------------------------------ for people
 

@@ -38,7 +38,8 @@ __all__ = ["check_lockstep"]
 
 # Few of each, so that they meet.
 _KEYS = [digest(name) for name in ("a", "b")]
-_ASKS = [OwnershipAsk("t", 0), OwnershipAsk("t", 0, "id"), *(OwnershipAsk("t", each) for each in range(1, 6))]
+_IDS = ("", "id", "id-2")
+_ASKS = [*(OwnershipAsk("t", 0, topic_id) for topic_id in _IDS), *(OwnershipAsk("t", each) for each in range(1, 6))]
 _WORKERS, _SESSIONS, _OWNERSHIPS = 3, 5, 6  # sessions and ownerships that are looked back at
 
 # What is asked, with places in the lists of sessions and ownerships (from their ends) instead of numbers. None is what
@@ -53,7 +54,7 @@ _back = st.sampled_from([0, 0, 0, 1])
 _nothing: st.SearchStrategy[list[Any]] = st.just([])
 _completes = _nothing | _nothing | st.lists(st.tuples(_key, _session, _flag), max_size=1)
 _releases = st.lists(st.tuples(_key, _session, _back, _flag, _flag, _ownership, _offset), max_size=2)
-_frontiers = st.lists(st.tuples(_ownership, _offset, st.none() | st.integers(0, 3)), max_size=2)
+_frontiers = st.lists(st.tuples(_ownership, _offset, st.none() | st.integers(0, 3), _flag), max_size=2)
 _ends = _nothing | _nothing | _nothing | st.lists(_ownership, max_size=1)
 _claims = st.lists(st.tuples(_key, _ownership, _offset, _flag, _flag), max_size=2, unique_by=lambda ask: ask[0])
 
@@ -67,7 +68,7 @@ class _Plan:
     granted: dict[bytes, int]
     completes: list[tuple[bytes, int | None, bool]]
     releases: list[tuple[bytes, int | None, int, bool, bool, int | None, int]]
-    frontiers: list[tuple[int | None, int, int | None]]
+    frontiers: list[tuple[int | None, int, int | None, bool]]
     ends: list[int | None]
     claims: list[tuple[bytes, int | None, int, bool, bool]]
 
@@ -119,7 +120,7 @@ class _Side:
                 ReleaseAsk(key, session(at), plan.granted.get(key, 2) - back, failed, doubt, own(owned), offset)
                 for key, at, back, failed, doubt, owned, offset in plan.releases
             ],
-            [FrontierMark(own(owned), offset, leader_epoch) for owned, offset, leader_epoch in plan.frontiers],
+            [FrontierMark(own(owned), at, epoch, back) for owned, at, epoch, back in plan.frontiers],
             [own(owned) for owned in plan.ends],
             [ClaimAsk(key, own(owned), offset, follows, alone) for key, owned, offset, follows, alone in plan.claims],
         )

@@ -111,9 +111,9 @@ class Worker:
         ask = ReleaseAsk(key, self.session.number, call, failed, doubt, own.number, offset)
         return self.exchange(releases=[ask]).releases[0]
 
-    def mark(self, own: Ownership, offset: int, leader_epoch: int | None = None) -> None:
+    def mark(self, own: Ownership, offset: int, leader_epoch: int | None = None, *, back: bool = False) -> None:
         """Store a frontier."""
-        self.exchange(frontiers=[FrontierMark(own.number, offset, leader_epoch)])
+        self.exchange(frontiers=[FrontierMark(own.number, offset, leader_epoch, back)])
 
     def end(self, own: Ownership) -> None:
         """End an ownership."""
