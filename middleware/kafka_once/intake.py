@@ -143,5 +143,5 @@ def _without_key(message: Message, rule: KeyRule, error: MissingKey) -> tuple[by
 
 
 def _digest_of_coordinates(message: Message, rule: KeyRule) -> bytes:
-    key = f"{message.topic}/{message.partition}/{message.offset}".encode()
-    return digest(f"coordinates:{rule.scope or ''}", key)  # topic names hold no colon: this scope is nobody else's
+    scope = f"coordinates:{rule.scope or ''}"  # topic names hold no colon: this scope is nobody else's
+    return digest(scope, message.identity().encode())

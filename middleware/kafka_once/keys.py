@@ -227,7 +227,7 @@ class _Coordinates(Key):
     __slots__ = ()
 
     def read(self, message: Message, decoded: object) -> object:  # noqa: ARG002
-        return f"{message.topic}:{message.partition}:{message.offset}"  # no topic's name has a colon in it
+        return message.identity()
 
 
 class _Reader(Key):

@@ -83,7 +83,7 @@ class Adapters:
 
 
 def mark_of(namespace: Namespace) -> str:
-    """Stands in the metadata of our commits: offsets without it mean a first start beside a running pipeline."""
+    """What the metadata of our commits begins with: offsets without it were committed by others (core/marks.py)."""
     name = blake2b(repr(tuple(namespace)).encode(), digest_size=8).hexdigest()
     return f"kafka-once:1:{name}"
 
@@ -215,7 +215,8 @@ class Member:
             broker.close(0)
             raise
         link = None if store is None else link_to(store)
-        rules = replace(self._rules, store_depth=1 if link is None else link.depth)
+        depth = 1 if link is None else link.depth
+        rules = replace(self._rules, store_depth=depth, mark=mark_of(namespace))
         self._engine = Engine(rules, self.counters, lambda topic: self._routes.of(topic).order)
         self._runner = Runner(
             self._engine,
@@ -223,7 +224,7 @@ class Member:
             link,
             self._executor,
             self._intake,
-            self._runner_settings(namespace),
+            self._runner_settings(),
             observe=self._observe,
         )
         if self._stop_asked:
@@ -242,13 +243,12 @@ class Member:
             raise
         return store
 
-    def _runner_settings(self, namespace: Namespace) -> RunnerSettings:
+    def _runner_settings(self) -> RunnerSettings:
         settings = self._settings
         report_ms = settings.report_every_ms
         return RunnerSettings(
             topics=self._routes.topics(),
             group=settings.group,
-            mark=mark_of(namespace),
             drain_s=settings.drain_ms / 1000,
             answer_s=_answer_s(settings),
             dead_letter_topic=settings.dead_letter_topic,
@@ -291,4 +291,6 @@ def _rules(settings: Settings, routes: Routes, *, exclusive: bool) -> Rules:
         stalled_after_ms=settings.stalled_after_ms,
         deadline_ms_of=deadline_ms_of,
         stop_on_hung=settings.on_hung is HungPolicy.STOP,
+        start_reset=settings.start_reset,
+        on_position_conflict=settings.on_position_conflict,
     )

@@ -36,7 +36,8 @@ class Message:
         value: the payload's bytes, None for a tombstone.
         headers: in order, repeated names kept.
         timestamp_ms: as the record says; never used for a decision. None if it has none.
-        leader_epoch: of the leader that served it, None if unknown.
+        leader_epoch: of the leader that wrote it, None if unknown.
+        topic_id: of the topic, empty if Kafka tells none. A topic that was deleted and made anew has another one.
         idempotency_key: the identity of the work, the same for every repeat. None when it runs unprotected or without
             a store.
         attempt: 1 for the first run of this key, as far as the store knows.
@@ -56,6 +57,7 @@ class Message:
         "partition",
         "timestamp_ms",
         "topic",
+        "topic_id",
         "value",
     )
 
@@ -70,6 +72,7 @@ class Message:
         headers: list[tuple[str, bytes | None]] | None = None,
         timestamp_ms: int | None = None,
         leader_epoch: int | None = None,
+        topic_id: str = "",
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -79,6 +82,7 @@ class Message:
         self.headers = headers or []
         self.timestamp_ms = timestamp_ms
         self.leader_epoch = leader_epoch
+        self.topic_id = topic_id
         self.idempotency_key: bytes | None = None
         self.attempt = 1
         self.in_doubt = False
@@ -93,6 +97,15 @@ class Message:
 
     def coordinates(self, cluster: str = "") -> Coordinates:
         return Coordinates(cluster, self.topic, self.partition, self.offset)
+
+    def identity(self) -> str:
+        """Its coordinates as text that names no other record: with the leader epoch, which tells it from one that stood
+        there before the log was truncated (D04), and the topic's id, which tells it from an earlier topic's (C23).
+        """
+        coordinates = f"{self.topic}:{self.partition}:{self.offset}"  # no topic's name has a colon in it
+        if self.leader_epoch is None and not self.topic_id:
+            return coordinates
+        return f"{coordinates}:{-1 if self.leader_epoch is None else self.leader_epoch}:{self.topic_id}"
 
     def __repr__(self) -> str:  # no payload, no key: reprs end up in logs
         return f"<Message {self.topic}[{self.partition}]@{self.offset}>"

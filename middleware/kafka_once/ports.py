@@ -15,10 +15,12 @@ from kafka_once.core.calls import (
     ClaimAsk,
     CommitMark,
     CommitResult,
+    Committed,
     CompleteAsk,
     Exchange,
     ExchangeReply,
     FrontierMark,
+    LogBounds,
     Ownership,
     OwnershipAsk,
     ReleaseAsk,
@@ -34,14 +36,17 @@ __all__ = [
     "CommitResult",
     "Committed",
     "CompleteAsk",
+    "Deleted",
     "Doubt",
     "Exchange",
     "ExchangeReply",
     "FrontierMark",
+    "LogBounds",
     "Namespace",
     "Outgoing",
     "Ownership",
     "OwnershipAsk",
+    "Passed",
     "PipelinedStore",
     "Rebalances",
     "ReleaseAsk",
@@ -178,20 +183,27 @@ class PipelinedStore(Store, Protocol):
 # ---------------------------------------------------------------------------------------------------------- the broker
 
 
-class Committed(NamedTuple):
-    """A group's committed offset. `metadata` is what the committer wrote beside it."""
-
-    offset: int
-    leader_epoch: int | None
-    metadata: str
-
-
 class Rebalances(Protocol):
     """Called by the broker from inside `poll` or `close`. None of them ever raises."""
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None: ...
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None: ...
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+
+class Passed(NamedTuple):
+    """Everything below `offset` was returned: what else stood there were markers, aborted or compacted records."""
+
+    partition: TopicPartition
+    offset: int
+
+
+class Deleted(NamedTuple):
+    """Offsets from `first` up to, not including, `behind` were deleted before they were read."""
+
+    partition: TopicPartition
+    first: int
+    behind: int
 
 
 class Outgoing(NamedTuple):
@@ -216,24 +228,36 @@ class Broker(Protocol):
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """Wait for the first message at most `timeout_s`, return what is there. Serves callbacks. Never loses a
-        message that it took from the client: after an exception the position stands at the first not returned."""
+        message that it took from the client: after an exception the position stands at the first not returned.
+
+        Of a newly assigned partition nothing is returned before its first `seek`. When the log of a partition turns
+        out to be another one (truncated, made anew) it is lost and assigned again.
+        """
+        ...
+
+    def news(self) -> list[Passed | Deleted]:
+        """What the polls since the last call learned of the logs; true after the messages that they returned."""
         ...
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None: ...
     def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
-    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
+        """The next message is the first at or behind `offset`. Nothing happens to a partition that is not owned."""
+        ...
 
     def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Committed | None]:
         """What the group has committed, None where nothing is."""
         ...
 
-    def commit(
-        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
-    ) -> None:
+    def log_bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        """Where the logs begin and end, and the ids of their topics."""
+        ...
+
+    def commit(self, marks: Sequence[CommitMark], on_result: Callable[[list[CommitResult]], None]) -> None:
         """Commit without waiting; `on_result` is called once, from inside a later `poll` or `close`."""
         ...
 
-    def commit_now(self, marks: Sequence[CommitMark], metadata: str, timeout_s: float) -> list[CommitResult]:
+    def commit_now(self, marks: Sequence[CommitMark], timeout_s: float) -> list[CommitResult]:
         """Commit and wait; for use inside rebalance callbacks, where nothing polls."""
         ...
 

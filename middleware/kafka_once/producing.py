@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from kafka_once.brokers.kafka_publisher import Publisher
-from kafka_once.brokers.kafka_settings import of_connection, publish_settings, send_once_settings
+from kafka_once.brokers.kafka_settings import connection_settings, publish_settings, send_once_settings
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingKey
 from kafka_once.key_values import text_of
@@ -336,7 +336,7 @@ def _settings(
     layers = Layers(
         {"kafka": kafka} | {name: value for name, value in said.items() if value is not None}, Settings.model_fields
     )
-    found = {**of_connection(layers.kafka()), **kafka}
+    found = {**connection_settings(layers.kafka()), **kafka}
     servers = layers.value_of("bootstrap_servers") or found.get("bootstrap.servers")
     if not isinstance(servers, str):
         remedy = 'it is required; write host:port (in the code, or as KAFKA_ONCE_BOOTSTRAP_SERVERS): "localhost:9092"'

@@ -25,6 +25,7 @@ from kafka_once.dead_letters import dead_letter_of
 from kafka_once.errors import BrokerUnavailable
 from kafka_once.inbox import Inbox
 from kafka_once.message import TopicPartition
+from kafka_once.ports import Passed
 
 if TYPE_CHECKING:
     from kafka_once.core.delivery import Delivery
@@ -40,6 +41,7 @@ log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
 _POLL_FEW = 50  # with a slow handler: what takes longer to take in would hold up its completion
+_LOOK_AGAIN_S = 0.1  # after Kafka did not tell where a partition stands
 _INBOX_ITEMS = 24  # looked at in one turn: what they bring about leaves before the next ones are looked at
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
@@ -63,7 +65,6 @@ class RunnerSettings:
 
     Attributes:
         topics, group: what is consumed, and as whom.
-        mark: goes into the metadata of our commits, so that a later start knows them for ours (DESIGN.md, Adoption).
         drain_s: how long running handlers may take to end at a stop or a revocation.
         answer_s: how long Kafka may take to answer while nothing else goes on.
         dead_letter_topic: None if there is none.
@@ -72,7 +73,6 @@ class RunnerSettings:
 
     topics: Sequence[str]
     group: str
-    mark: str
     drain_s: float
     answer_s: float
     dead_letter_topic: str | None = None
@@ -105,7 +105,8 @@ class Runner:
         self._inbox = Inbox()
         self._running: set[Group] = set()
         self._several: set[Group] = set()  # of these, groups of several messages: looked at while they run
-        self._fresh: list[TopicPartition] = []  # assigned, and what the group had committed is not read yet
+        self._fresh: list[TopicPartition] = []  # assigned, and not looked up yet where they stand
+        self._look_up_due_s = 0.0
         self._report_due_s = 0.0
         self._poll_due_s = 0.0
         self._broken = False  # the loop has died: what it believes must not be committed
@@ -161,13 +162,14 @@ class Runner:
         self._take_inbox()
         self._tick()  # what was posted may have blocked
         self._perform(self._engine.decide(), inside_callback=False)
-        busy = bool(self._running) or self._engine.unfinished > 0
+        busy = bool(self._running) or self._engine.unfinished > 0 or self._engine.locating
         messages = self._receive(busy=busy)
-        if self._fresh:
-            self._read_committed()
+        if self._fresh and self._clock_s() >= self._look_up_due_s:
+            self._look_up()
         if messages:
             self._deliver(messages)
-        elif busy and not self._engine.awaits_commit():
+        self._tell_news()
+        if not messages and busy and not self._engine.awaits_commit():
             self._wait(_GROUP_S if self._several else _BUSY_S)
 
     def _receive(self, *, busy: bool) -> list[Message]:
@@ -244,6 +246,8 @@ class Runner:
             self._publish(delivery)
         if effects.commit:
             self._commit(effects.commit, inside_callback=inside_callback)
+        for partition, offset, leader_epoch in effects.seek:
+            self._broker.seek(partition, offset, leader_epoch)
         if effects.pause:
             self._broker.pause(effects.pause)
         if effects.resume:
@@ -264,9 +268,9 @@ class Runner:
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
         if inside_callback:
-            self._engine.on_committed(self._broker.commit_now(marks, self._settings.mark, self._settings.answer_s))
+            self._engine.on_committed(self._broker.commit_now(marks, self._settings.answer_s))
         else:
-            self._broker.commit(marks, self._settings.mark, self._on_committed)
+            self._broker.commit(marks, self._on_committed)
 
     def _on_committed(self, results: list[CommitResult]) -> None:
         self._tick()
@@ -354,16 +358,26 @@ class Runner:
     def _forget_fresh(self, partitions: Sequence[TopicPartition]) -> None:
         self._fresh = [partition for partition in self._fresh if partition not in partitions]
 
-    def _read_committed(self) -> None:
+    def _look_up(self) -> None:
+        """Nothing of a partition is taken before this and the store have told where it starts."""
+        fresh = self._fresh
         try:
-            committed = self._broker.committed(self._fresh)
+            logs, committed = self._broker.log_bounds(fresh), self._broker.committed(fresh)
         except BrokerUnavailable as error:
-            log.warning("what the group has committed cannot be read now: %s", error)
+            log.warning("Kafka does not tell where %s stands; asked again: %s", ", ".join(map(str, fresh)), error)
+            self._look_up_due_s = self._clock_s() + _LOOK_AGAIN_S
             return
-        for partition, known in committed.items():
-            if known is not None:
-                self._engine.on_committed_read(partition, known.offset, ours=known.metadata == self._settings.mark)
-        self._fresh.clear()
+        self._fresh = []
+        self._tick()
+        for partition in fresh:
+            self._engine.on_looked_up(partition, logs[partition], committed[partition])
+
+    def _tell_news(self) -> None:
+        for news in self._broker.news():
+            if isinstance(news, Passed):
+                self._engine.on_passed(news.partition, news.offset)
+            else:
+                self._engine.on_deleted(news.partition, news.first, news.behind)
 
     # ---------------------------------------------------------------------------------------------------------- closing
 

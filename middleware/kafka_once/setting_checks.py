@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import FailurePolicy, Semantics, needs_store
+from kafka_once.core.semantics import FailurePolicy, Semantics, StartReset, needs_store
 from kafka_once.durations import parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
 
@@ -36,6 +36,7 @@ __all__ = [
     "shown",
     "shown_store",
     "stall_ms",
+    "start_reset",
     "store_url",
     "with_derived_defaults",
 ]
@@ -215,6 +216,7 @@ def check_together(settings: Settings) -> None:
         _check_order,
         _check_backoff,
         _check_dead_letter,
+        _check_start_reset,
     )
     for check in checks:
         check(settings)
@@ -368,6 +370,27 @@ def session_timeout_ms(kafka: Mapping[str, Any]) -> int:
     if str(kafka.get("group.protocol", "classic")).lower() == "consumer":
         return SESSION_TIMEOUT_MS
     return _milliseconds(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS)
+
+
+_RESETS: Final = {
+    **dict.fromkeys(("earliest", "smallest", "beginning"), StartReset.EARLIEST),
+    **dict.fromkeys(("latest", "largest", "end"), StartReset.LATEST),
+    **dict.fromkeys(("error", "none"), StartReset.ERROR),
+}
+
+
+def start_reset(kafka: Mapping[str, Any]) -> StartReset:
+    """`auto.offset.reset`, which counts for a group that has neither an offset nor a frontier: earliest by default."""
+    value = kafka.get("auto.offset.reset", "earliest")
+    reset = _RESETS.get(str(value).lower())
+    if reset is None:
+        name = 'kafka["auto.offset.reset"]'
+        raise ConfigurationError(name, shown(name, value), "write earliest, latest or error")
+    return reset
+
+
+def _check_start_reset(settings: Settings) -> None:
+    start_reset(settings.kafka)
 
 
 def _milliseconds(kafka: Mapping[str, Any], name: str, default: int) -> int:

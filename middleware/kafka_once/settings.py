@@ -15,7 +15,15 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from kafka_once import setting_checks as checks
 from kafka_once import setting_problems as problems
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, HungPolicy, KeyPolicy, Semantics
+from kafka_once.core.semantics import (
+    ConflictPolicy,
+    DoubtPolicy,
+    FailurePolicy,
+    HungPolicy,
+    KeyPolicy,
+    Semantics,
+    StartReset,
+)
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
 from kafka_once.setting_sources import Layers
@@ -167,6 +175,11 @@ class Settings(BaseSettings):
     on_bad_payload: FailurePolicy = _choice(None, FailurePolicy, "What happens to a payload that does not decode")
     on_failure: FailurePolicy = _choice(None, FailurePolicy, "What happens after the last attempt")
     on_doubt: DoubtPolicy = _choice(DoubtPolicy.RUN, DoubtPolicy, "What happens to a message that may have run before")
+    on_position_conflict: ConflictPolicy = _choice(
+        ConflictPolicy.SAFE,
+        ConflictPolicy,
+        "What happens when committed offset, stored frontier and log do not fit together",
+    )
     scope: Text | None = _setting(
         None,
         "a name of 1 to 255 printable characters",
@@ -284,6 +297,11 @@ class Settings(BaseSettings):
     def store_shown(self) -> str | None:
         """The store's URL for people: no user, password or parameter."""
         return None if self.store is None else checks.shown_store(self.store.get_secret_value())
+
+    @property
+    def start_reset(self) -> StartReset:
+        """Where a group begins that has neither an offset nor a frontier: `auto.offset.reset`."""
+        return checks.start_reset(self.kafka)
 
     @property
     def session_timeout_ms(self) -> int:

@@ -5,10 +5,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers.kafka import KafkaBroker
 from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
+from kafka_once.message import TopicPartition
 from kafka_once.ports import Broker, Outgoing
 from kafka_once.testing.broker_conformance import BrokerConformance
 from kafka_once.testing.services import KafkaServer, start_kafka
@@ -16,7 +18,7 @@ from tests.conftest import or_skip
 
 
 class MemoryWorld:
-    abilities = frozenset({"gaps", "static", "missing topics", "records"})
+    abilities = frozenset({"gaps", "static", "missing topics", "records", "topic ids", "deletion"})
 
     def __init__(self) -> None:
         self.cluster = MemoryCluster()
@@ -39,6 +41,14 @@ class MemoryWorld:
 
     def gap(self, topic: str, partition: int = 0) -> None:
         self.cluster.gap(topic, partition)
+
+    def delete_records(self, partition: TopicPartition, before: int) -> None:
+        self.cluster.delete_records(partition, before)
+
+    def recreate(self, topic: str) -> None:
+        with self.cluster.changed:  # no poll in between
+            self.cluster.delete_topic(topic)
+            self.cluster.create_topic(topic)
 
 
 class KafkaWorld:
@@ -74,6 +84,24 @@ class KafkaWorld:
         producer.produce(topic, b"never seen", partition=partition)
         producer.flush(30)
         producer.abort_transaction(30)
+
+    def delete_records(self, partition: TopicPartition, before: int) -> None:
+        admin, asked = self.server.admin(), ClientPartition(*partition, before)
+        admin.delete_records([asked])[asked].result(30)
+
+    def recreate(self, topic: str) -> None:
+        """The new topic can be made when the old one is gone, which is soon."""
+        admin = self.server.admin()
+        admin.delete_topics([topic])[topic].result(30)
+        for _ in range(1000):
+            try:
+                self.server.create_topic(topic, 1)
+            except KafkaException as failed:
+                if failed.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            else:
+                return
+        raise AssertionError(f"{topic} cannot be made anew")
 
     def _producer(self, extra: dict[str, object] | None = None) -> Producer:
         # Errors while a broker has just started are its own business.

@@ -182,7 +182,7 @@ def test_an_exception_inside_poll_loses_nothing(group, returned_before, committe
     if committed_before:
         values += group.produce(committed_before, first=100)
         drive([member], lambda: len(member.received) == len(values))
-        member.broker.commit_now([CommitMark(partition, len(values))], "", 10.0)
+        member.broker.commit_now([CommitMark(partition, len(values))], 10.0)
         member.broker.close(10.0)
         member = group.member().start(group.topic)
         drive([member], lambda: len(member.owned) == 2)
@@ -284,9 +284,9 @@ def test_what_kafka_does_not_answer_is_told_in_time_and_close_does_not_hang(frai
     try:
         with pytest.raises(BrokerUnavailable):
             member.broker.committed([partition])
-        (result,) = member.broker.commit_now([CommitMark(partition, 0)], "", 0.5)
+        (result,) = member.broker.commit_now([CommitMark(partition, 0)], 0.5)
         assert result.verdict == "retry"
-        member.broker.commit([CommitMark(partition, 0)], "", lambda got: answers.extend(r.verdict for r in got))
+        member.broker.commit([CommitMark(partition, 0)], lambda got: answers.extend(r.verdict for r in got))
         closing = threading.Thread(target=member.broker.close, args=(2.0,))
         closing.start()
         closing.join(4.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from kafka_once.core.calls import CommitMark, CommitResult
+from kafka_once.core.calls import CommitMark, CommitResult, LogBounds
+from kafka_once.core.calls import Committed as CommittedOffset
 from kafka_once.message import TopicPartition
 from tests.simulation.history import Committed, Produced
 
@@ -43,6 +44,7 @@ class Group:
         self.logs: dict[TopicPartition, list[Planned]] = {name: [] for name in names}
         self.offsets: dict[TopicPartition, list[int]] = {name: [] for name in names}
         self.committed: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, str] = {}
         self.owners: dict[TopicPartition, Worker] = {}
         self.rewound: set[TopicPartition] = set()
 
@@ -61,12 +63,20 @@ class Group:
         self.offsets[name].append(message.offset)
         self._world.note(Produced(message.partition, message.offset, message.key, message.kind, message.record_key))
 
-    def index_of(self, name: TopicPartition) -> int:
-        """Where a reader begins that starts from what is committed."""
-        return bisect_left(self.offsets[name], self.committed.get(name, 0))
+    def index_of(self, name: TopicPartition, offset: int) -> int:
+        """Where a reader begins that starts from this offset."""
+        return bisect_left(self.offsets[name], offset)
+
+    def standing(self, name: TopicPartition) -> tuple[LogBounds, CommittedOffset | None]:
+        """What a member looks up before it starts."""
+        end = self.offsets[name][-1] + 1 if self.offsets[name] else 0
+        log = LogBounds(0, end, "topic")
+        offset = self.committed.get(name)
+        return log, None if offset is None else CommittedOffset(offset, 0, self.metadata[name])
 
     def lag(self) -> dict[int, int]:
-        lags = {name.partition: len(log) - self.index_of(name) for name, log in self.logs.items()}
+        behind = {name: self.index_of(name, self.committed.get(name, 0)) for name in self.logs}
+        lags = {name.partition: len(log) - behind[name] for name, log in self.logs.items()}
         return {partition: lag for partition, lag in lags.items() if lag}
 
     # ----------------------------------------------------------------------------------------------------- memberships
@@ -131,6 +141,7 @@ class Group:
             self.rewound.add(mark.partition)
             world.saw("commit rewinds")
         self.committed[mark.partition] = mark.offset
+        self.metadata[mark.partition] = mark.metadata
         world.note(Committed(worker.name, mark.partition.partition, mark.offset))
         if fate == "unanswered":
             world.saw("commit unanswered")

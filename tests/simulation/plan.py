@@ -136,6 +136,7 @@ def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:
         lease_ms=rng.choice((300, 300, 1_000)),
         store_depth=rng.choice((1, 16)),
         commit_every_ms=rng.choice((20, 200, 500)),
+        mark="mark",
     )
 
 

@@ -123,11 +123,11 @@ def silence_is_a_duplicate() -> Any:
 def commit_what_was_delivered() -> Any:
     """The highest offset is committed instead of the frontier."""
 
-    def wrong(partition: Partition) -> CommitMark | None:
+    def wrong(partition: Partition, mark_name: str) -> CommitMark | None:
         offset = partition.frontier.position
         if partition.tenure is Tenure.GONE or offset is None or offset <= (partition.committed or 0):
             return None
-        return CommitMark(partition.name, offset, None)
+        return CommitMark(partition.name, offset, None, f"{mark_name}::1:{offset}")
 
     return patch.object(commits, "_mark", wrong)
 
@@ -412,13 +412,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(commit_what_was_delivered, 20),
     Variant(lost_partitions_drop_completions, 50),
     Variant(keys_in_flight_per_lane, 50),
-    Variant(run_again_on_fenced, 50),
+    Variant(run_again_on_fenced, 200),
     Variant(trust_is_ignored, 50),
-    Variant(ownerships_end_under_handlers, 50),
+    Variant(ownerships_end_under_handlers, 100),
     Variant(commit_without_waiting, 20, _AT_MOST),
     Variant(doubled_done_runs, 3_000, _AT_MOST),
     Variant(suspects_wait_for_an_empty_lane, 100),
-    Variant(suspects_overtake, 150),
+    Variant(suspects_overtake, 300),
     Variant(lost_before_the_run_keeps_its_place, 150, _AT_MOST),
     Variant(record_keys_are_no_lanes, 20),
     Variant(lanes_are_dropped_while_they_run, 20),
@@ -428,8 +428,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(late_risers_replace, 400),
     Variant(the_newer_owner_takes, 20),
     Variant(release_forgets, 100),
-    Variant(a_repeated_answer_forgets, 50),
-    Variant(release_by_session, 150),
+    Variant(a_repeated_answer_forgets, 200),
+    Variant(release_by_session, 250),
     Variant(neighbours_are_blamed, 20),
     Variant(no_self_fence, 50, (Semantics.AT_LEAST_ONCE, False)),
 )

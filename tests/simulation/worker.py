@@ -22,7 +22,7 @@ from tests.simulation.history import DeadLettered, Delivered, Left, StoodStill
 from tests.simulation.wire import digest_of
 
 if TYPE_CHECKING:
-    from kafka_once.core.calls import CommitMark, CommitResult, Session
+    from kafka_once.core.calls import CommitMark, CommitResult, Seek, Session
     from kafka_once.core.delivery import Delivery
     from kafka_once.core.rules import Effects
     from tests.simulation.plan import Planned
@@ -35,9 +35,9 @@ _TURN_AT_LEAST_EVERY_MS = 100  # what the runner waits at most, more or less
 
 @dataclass(slots=True)
 class _Held:
-    """One assignment: the next message of the log to fetch."""
+    """One assignment: the next message of the log to fetch; None until the engine has said where it starts."""
 
-    position: int
+    position: int | None
     tenure: int
 
 
@@ -118,7 +118,8 @@ class Worker:
 
     def _fetchable(self) -> list[TopicPartition]:
         logs = self.world.group.logs
-        return [n for n, held in self._held.items() if n not in self._paused and held.position < len(logs[n])]
+        unpaused = [(name, held.position) for name, held in self._held.items() if name not in self._paused]
+        return [name for name, position in unpaused if position is not None and position < len(logs[name])]
 
     # --------------------------------------------------------------------------------------------------- from outside
 
@@ -199,7 +200,7 @@ class Worker:
         if told.what == "assigned":
             self.engine.on_assigned(told.names)
             for name in told.names:
-                self._held[name] = _Held(self.world.group.index_of(name), self.world.next_number())
+                self._held[name] = _Held(None, self.world.next_number())
                 self._paused.discard(name)
             self._fresh.extend(told.names)
             return
@@ -223,10 +224,9 @@ class Worker:
     def _read_committed(self) -> None:
         if not self._fresh or (self.world.faulty and self.world.random.random() < 0.2):
             return
+        self._tick()
         for name in self._fresh:
-            offset = self.world.group.committed.get(name)
-            if offset is not None:
-                self.engine.on_committed_read(name, offset, ours=True)
+            self.engine.on_looked_up(name, *self.world.group.standing(name))
         self._fresh.clear()
 
     def _deliver(self) -> None:
@@ -238,6 +238,7 @@ class Worker:
         name = self.world.random.choice(fetchable)
         held = self._held[name]
         log = self.world.group.logs[name]
+        assert held.position is not None
         for planned in log[held.position : held.position + self.world.random.randint(1, 8)]:
             held.position += 1
             self._deliver_one(name, planned, held.tenure)
@@ -266,6 +267,7 @@ class Worker:
         steps.extend(partial(publishing.append, Publish(self, delivery)) for delivery in effects.publish)
         if effects.commit:
             steps.append(lambda: self._commit(effects.commit, inside_callback=inside_callback))
+        steps.extend(partial(self._seek, seek) for seek in effects.seek)
         if effects.pause:
             steps.append(lambda: self._paused.update(effects.pause))
         if effects.resume:
@@ -282,6 +284,10 @@ class Worker:
         self.runs.withdraw(names)
         self._let_go(names)
         self.engine.on_rejoined()
+
+    def _seek(self, seek: Seek) -> None:
+        if seek.partition in self._held:
+            self._held[seek.partition].position = self.world.group.index_of(seek.partition, seek.offset)
 
     def _go_on(self) -> None:
         """The process may be stopped, or killed, before any of its effects."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kafka_once.core.calls import CommitResult, Exchange
+from kafka_once.core.calls import CommitResult, Committed, Exchange, LogBounds, Seek
 from kafka_once.core.delivery import Defect, Delivery
 from kafka_once.core.engine import Engine
 from kafka_once.core.events import Note
@@ -13,6 +13,8 @@ from kafka_once.ports import Namespace
 from kafka_once.stores.memory import MemoryState, MemoryStore
 
 ROW = [TopicPartition("t", number) for number in range(4)]
+WHOLE = LogBounds(0, 1_000_000)
+SET_BACK = Committed(0, None, "")  # by an operator's tool
 
 
 class World:
@@ -41,6 +43,8 @@ class Worker:
         self.committed: dict[TopicPartition, int] = {}
         self.commits_answered = True
         self.paused: set[TopicPartition] = set()
+        self.sought: list[Seek] = []
+        self.notes: list[Note] = []
         self.calls: list[StoreCall] = []
         self.withdrawn = False
         self.observe: Callable[[Note], None] = lambda _note: None
@@ -50,9 +54,11 @@ class Worker:
 
     # ----------------------------------------------------------------------------------------------- what the test says
 
-    def own(self, *names: TopicPartition) -> "Worker":
+    def own(self, *names: TopicPartition, log: LogBounds = WHOLE, committed: Committed | None = None) -> "Worker":
         self.tick()
         self.engine.on_assigned(names or ROW[:1])
+        for name in names or ROW[:1]:
+            self.engine.on_looked_up(name, log, committed)
         return self.turn()
 
     def deliver(self, *keys: str, partition: TopicPartition = ROW[0], start: int = 0) -> "Worker":
@@ -127,6 +133,8 @@ class Worker:
             group.began = True
         self.withdrawn = self.withdrawn or effects.withdraw
         self.publishing += effects.publish
+        self.sought += effects.seek
+        self.notes += effects.notes
         self.paused |= set(effects.pause)
         self.paused -= set(effects.resume)
         for note in effects.notes:

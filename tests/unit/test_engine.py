@@ -2,8 +2,10 @@
 
 import pytest
 
-from kafka_once.core.rules import OpenSession
-from kafka_once.core.semantics import Semantics
+from kafka_once.core.calls import CommitMark, Committed, LogBounds, Seek
+from kafka_once.core.events import Kind
+from kafka_once.core.rules import OpenSession, TakeOwnerships
+from kafka_once.core.semantics import ConflictPolicy, Semantics, StartReset
 from kafka_once.errors import (
     ConfigurationError,
     ConsumerStopped,
@@ -12,7 +14,7 @@ from kafka_once.errors import (
     StoreUnavailable,
     UndecodablePayload,
 )
-from tests.unit.bench import ROW, Worker, World
+from tests.unit.bench import ROW, SET_BACK, WHOLE, Worker, World
 
 # ------------------------------------------------------------------------------------------------------- the plain path
 
@@ -631,7 +633,7 @@ def test_at_most_once_with_a_store_writes_done_first() -> None:
     assert worker.committed == {ROW[0]: 1}
     worker.die()
 
-    other = Worker(world, semantics=Semantics.AT_MOST_ONCE).own().deliver("a")
+    other = Worker(world, semantics=Semantics.AT_MOST_ONCE).own(committed=SET_BACK).deliver("a")
 
     assert other.running == []
     assert other.outcomes() == {"redelivery": 1}
@@ -856,17 +858,6 @@ def test_a_lost_partition_that_awaited_its_commit_keeps_no_place() -> None:
     assert worker.outcomes() == {"skipped": 1}
 
 
-def test_a_commit_that_is_known_from_reading_starts_what_awaits_it() -> None:
-    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
-    worker.commits_answered = False
-    worker.own().deliver("a")
-    worker.tick()
-    worker.engine.on_committed_read(ROW[0], 1, ours=True)
-    worker.turn()
-
-    assert len(worker.running) == 1
-
-
 def test_with_the_policy_to_stop_each_start_tries_a_killer_once_more() -> None:
     world = World()
     for _ in range(6):
@@ -884,17 +875,6 @@ def test_a_dead_letter_for_want_of_a_key_is_not_published_again_when_it_is_redel
     assert again.outcomes() == {"redelivery": 1}
 
 
-def test_at_most_once_does_not_wait_for_a_commit_behind_one_that_is_ahead_already() -> None:
-    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
-    worker.commits_answered = False
-    worker.own()
-    worker.tick()
-    worker.engine.on_committed_read(ROW[0], 30, ours=True)
-    worker.deliver("a", start=28)
-
-    assert len(worker.running) == 1
-
-
 def test_a_revocation_does_not_wait_for_a_commit_that_is_on_its_way() -> None:
     worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False)
     worker.commits_answered = False
@@ -908,3 +888,181 @@ def test_a_revocation_does_not_wait_for_a_commit_that_is_on_its_way() -> None:
 
     assert worker.engine.drained([ROW[0]])
     assert worker.outcomes() == {"skipped": 1, "handed_back": 1}
+
+
+# ------------------------------------------------------------------------------------------------- where reading starts
+
+
+def stored_up_to(world: World, offset: int) -> None:
+    """An earlier owner has settled what stands before `offset` and stored its frontier; then it died."""
+    earlier = Worker(world).own().deliver(*[f"k{number}" for number in range(offset)])
+    earlier.run_all().pass_time(500).pass_time(500)
+    earlier.die()
+
+
+def test_nothing_is_taken_asked_for_or_committed_before_it_is_known_where_a_partition_starts() -> None:
+    worker = Worker()
+    worker.tick()
+    worker.engine.on_assigned(ROW[:1])
+    worker.turn().deliver("a")
+
+    assert not any(isinstance(call, TakeOwnerships) for call in worker.calls)
+    assert (worker.running, worker.sought, worker.committed) == ([], [], {})
+    assert worker.outcomes() == {"handed_back": 1}
+
+    worker.engine.on_looked_up(ROW[0], WHOLE, None)
+    worker.turn()
+    assert worker.sought == [Seek(ROW[0], 0)]
+
+
+def test_a_start_at_the_stored_frontier_is_committed_at_once() -> None:
+    """Hole 18: the new owner starts at the record, finds nothing to do, and would never commit."""
+    world = World()
+    stored_up_to(world, 3)
+    worker = Worker(world, mark="m").own(committed=Committed(1, None, "m::1:1"))
+
+    assert worker.sought == [Seek(ROW[0], 3)]
+    assert worker.committed == {ROW[0]: 3}
+    assert worker.count("commits_lost") == 1
+    assert [note.kind for note in worker.notes if note.kind is Kind.COMMIT_LOST] == [Kind.COMMIT_LOST]
+
+
+def test_an_expired_offset_starts_at_the_stored_frontier_also_with_latest() -> None:
+    world = World()
+    stored_up_to(world, 3)
+    worker = Worker(world, start_reset=StartReset.LATEST).own()
+
+    assert worker.sought == [Seek(ROW[0], 3)]
+    assert worker.committed == {ROW[0]: 3}
+    assert worker.count("offsets_gone") == 1
+
+
+def test_a_new_group_at_the_latest_is_committed_at_once() -> None:
+    """Else a crash before the first commit would pass over what came meanwhile."""
+    worker = Worker(start_reset=StartReset.LATEST).own(log=LogBounds(0, 40))
+
+    assert worker.sought == [Seek(ROW[0], 40)]
+    assert worker.committed == {ROW[0]: 40}
+
+
+def test_an_operators_reset_back_is_respected_and_a_later_start_goes_on_from_there() -> None:
+    world = World()
+    stored_up_to(world, 3)
+    worker = Worker(world, mark="m").own(committed=SET_BACK)
+    assert worker.sought == [Seek(ROW[0], 0)]
+    worker.deliver("k0", "new").run().pass_time(200).pass_time(200)
+    assert worker.committed == {ROW[0]: 2}
+    worker.die()
+
+    later = Worker(world, mark="m").own(committed=Committed(2, None, "m::2:2"))
+    assert later.sought == [Seek(ROW[0], 2)]  # and not at the frontier of 3 that was stored before the reset
+    assert later.count("commits_lost") == 0
+
+
+def test_a_topic_made_anew_starts_afresh() -> None:
+    """Its epoch, its frontier and its claimed offsets are its own."""
+    world = World()
+    first = Worker(world).own(log=LogBounds(0, 9, "one")).deliver("a", "b")
+    first.run().run().pass_time(500).pass_time(500)
+    first.die()
+
+    worker = Worker(world, start_reset=StartReset.LATEST).own(log=LogBounds(0, 5, "two"))
+    assert worker.sought == [Seek(ROW[0], 0)]
+    assert worker.count("topics_recreated") == 1
+    worker.deliver("a", "c")
+    assert worker.outcomes() == {"repeat": 1}  # the work is known, its place is new
+    assert worker.keys == ["c"]
+
+
+def test_a_truncated_log_stops_the_consumer_before_anything_is_read() -> None:
+    world = World()
+    stored_up_to(world, 3)
+    worker = Worker(world).own(log=LogBounds(0, 2))
+
+    assert worker.sought == []
+    assert worker.engine.stopping
+    assert isinstance(worker.engine.error, ConsumerStopped)
+    assert "truncated" in str(worker.engine.error)
+    assert worker.committed == {}
+    assert worker.count("logs_truncated") == 1
+
+
+def test_by_policy_a_truncated_log_is_read_from_its_start_and_its_frontier_begins_anew() -> None:
+    world = World()
+    stored_up_to(world, 3)
+    go_on = {"on_position_conflict": ConflictPolicy.GO_ON}
+    worker = Worker(world, **go_on).own(log=LogBounds(0, 2))
+    assert worker.sought == [Seek(ROW[0], 0)]
+    worker.pass_time(500)
+    worker.die()
+
+    later = Worker(world).own(log=LogBounds(0, 2))
+    assert later.sought == [Seek(ROW[0], 0)]
+    assert later.count("logs_truncated") == 0
+
+
+def test_a_store_that_gives_out_an_epoch_again_has_lost_its_memory() -> None:
+    worker = Worker(mark="m").own(committed=Committed(5, None, "m::2:5"))
+
+    assert worker.sought == [Seek(ROW[0], 5)]
+    assert worker.count("memory_lost") == 1
+
+
+def test_without_a_store_committed_offset_and_log_decide() -> None:
+    rules = {"semantics": Semantics.AT_LEAST_ONCE, "store": False, "mark": "m"}
+    moved = Worker(**rules).own(log=LogBounds(0, 9, "two"), committed=Committed(5, None, "m:one:0:5"))
+    assert moved.sought == [Seek(ROW[0], 0)]
+    assert moved.count("topics_recreated") == 1
+    resumed = Worker(**rules).own(log=LogBounds(0, 9, "one"), committed=Committed(5, 3, "m:one:0:5"))
+    assert resumed.sought == [Seek(ROW[0], 5, 3)]
+    assert resumed.committed == {}
+
+
+def test_markers_at_the_end_of_the_log_are_committed_past() -> None:
+    """D08: lag comes to 0 although the last offsets hold no message."""
+    worker = Worker().own().deliver("a", "b")
+    worker.tick()
+    worker.engine.on_passed(ROW[0], 7)
+    worker.run().pass_time(200)
+    assert worker.committed == {ROW[0]: 1}  # not past what is not settled
+
+    worker.run().pass_time(200)
+    assert worker.committed == {ROW[0]: 7}
+
+
+def test_what_was_deleted_while_we_read_is_counted_and_by_policy_stops() -> None:
+    worker = Worker().own()
+    worker.engine.on_deleted(ROW[0], 3, 8)
+    assert worker.count("messages_deleted") == 5
+    assert not worker.engine.stopping
+
+    strict = Worker(on_position_conflict=ConflictPolicy.STOP).own()
+    strict.engine.on_deleted(ROW[0], 3, 8)
+    assert strict.engine.stopping
+
+
+def test_a_superseded_partition_commits_nothing_and_afterwards_never_behind_the_other_owners_frontier() -> None:
+    world = World()
+    zombie = Worker(world, lease_ms=60_000).own().deliver("a", "b", "c", "d")
+    zombie.run().pass_time(200)
+    assert zombie.committed == {ROW[0]: 1}
+    other = Worker(world, lease_ms=60_000).own(committed=Committed(1, None, ""))
+    other.deliver("x", "y", start=4).run_all().pass_time(500).pass_time(500)
+    assert other.committed == {ROW[0]: 6}
+
+    commits = zombie.count("commits")
+    zombie.run()  # "b" is completed, and the claim of "c" is refused
+    assert zombie.count("commits") == commits
+    zombie.pass_time(300).pass_time(300)
+
+    assert zombie.committed == {ROW[0]: 1}
+
+
+def test_commits_carry_topic_id_epoch_and_offset() -> None:
+    worker = Worker(mark="m")
+    marks: list[CommitMark] = []
+    commit = worker.engine.on_committed
+    worker.engine.on_committed = lambda results: (marks.extend(r.mark for r in results), commit(results))  # type: ignore[assignment,func-returns-value,misc]
+    worker.own(log=LogBounds(0, 9, "id")).deliver("a").run().pass_time(200)
+
+    assert [mark.metadata for mark in marks] == ["m:id:1:0", "m:id:1:1"]

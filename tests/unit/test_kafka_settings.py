@@ -46,8 +46,6 @@ def test_what_would_lose_messages_is_refused_by_name_with_a_remedy(setting, valu
         {"allow.auto.create.topics": False},
         {"enable.ssl.certificate.verification": True},
         {"enable.partition.eof": True},
-        {"auto.offset.reset": "latest"},
-        {"auto.offset.reset": "error"},
         {"partition.assignment.strategy": "range"},
         {"fetch.wait.max.ms": 7},
     ],

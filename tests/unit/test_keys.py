@@ -73,6 +73,16 @@ def test_coordinates_tell_topic_partition_and_offset() -> None:
     assert coordinates().extract(message()) == b"payments:3:42"
 
 
+def test_coordinates_tell_a_record_from_what_stood_there_before() -> None:
+    """A truncated log uses its offsets again, with a newer leader epoch; a topic made anew has another id."""
+    identities = [
+        coordinates().extract(Message("payments", 3, 42, leader_epoch=epoch, topic_id=topic_id))
+        for epoch in (None, 0, 1)
+        for topic_id in ("", "one", "two")
+    ]
+    assert len(set(identities)) == 9
+
+
 @pytest.mark.parametrize(
     ("literal", "key"),
     [

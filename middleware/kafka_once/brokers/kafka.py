@@ -12,28 +12,27 @@ Rules that hold here, and why:
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers import kafka_commits, kafka_settings
 from kafka_once.brokers.kafka_assignment import Assignment, as_client_partitions
-from kafka_once.brokers.kafka_client import Client
+from kafka_once.brokers.kafka_client import Client, wait_for_first
 from kafka_once.brokers.kafka_commits import Commits, as_partition
 from kafka_once.brokers.kafka_errors import Reaction, error_of, rule_on_event
+from kafka_once.brokers.kafka_logs import Logs
 from kafka_once.brokers.kafka_positions import Jump, Position
 from kafka_once.brokers.kafka_publisher import Publisher
 from kafka_once.brokers.kafka_start import check_topics
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 from kafka_once.message import Message, TopicPartition
-from kafka_once.ports import CommitMark, CommitResult, Committed, Outgoing, Rebalances
+from kafka_once.ports import CommitMark, CommitResult, Committed, Deleted, LogBounds, Outgoing, Passed, Rebalances
 
 __all__ = ["KafkaBroker"]
 
 log = logging.getLogger("kafka_once.kafka")
 
-_SLICE_S = 0.1  # how long the client is waited for at a time; then debts and callbacks are looked at
 _REJOIN_PAUSE_S = 0.5
 _LEAVE_S = 1.0  # for a client that is given up; its thread goes on if it takes longer
 _LONG_AGO_S = 10.0  # a client that lived as long had its place in the group
@@ -48,7 +47,7 @@ class KafkaBroker:
         publish_settings: more of them for publishing; the connection's are taken from `settings`.
         on_warning: called with a sentence that a person should read; logs it by default.
         start_timeout_s: how long Kafka may take to answer at the start.
-        answer_timeout_s: how long Kafka may take to answer `committed`.
+        answer_timeout_s: how long Kafka may take to answer `committed` or `log_bounds`.
         rejoin_timeout_s: how long to wait for a group that still holds our `group.instance.id` (C17).
 
     Raises:
@@ -78,6 +77,7 @@ class KafkaBroker:
         self._client: Client | None = None
         self._connected: Client | None = None  # made to ask for the cluster's id, no member yet
         self._publisher: Publisher | None = None
+        self._logs = Logs(kafka_settings.connection_settings(settings), answer_timeout_s)
         self._assignment = Assignment()
         self._commits = Commits()
         self._rejoin_until: float | None = None
@@ -106,6 +106,7 @@ class KafkaBroker:
             client.close(1.0)
             raise
         self._client = client
+        self._logs.warm_up()  # meanwhile the group lets us in
 
     def cluster_id(self) -> str:
         """Kafka's cluster id; asks Kafka if it is not known yet, and raises what `start` raises for that."""
@@ -141,6 +142,7 @@ class KafkaBroker:
             if not client.close(deadline - time.monotonic()):
                 self._warn("Kafka did not let the consumer leave in time; its session will time out")
         self._commits.give_up()
+        self._logs.close()
         if self._publisher is not None:
             self._publisher.close(deadline - time.monotonic())
             self._publisher = None
@@ -150,15 +152,18 @@ class KafkaBroker:
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """Return what is there; wait for the first message at most `timeout_s`.
 
-        A poll that called `on_assigned` returns at once and nothing of those partitions: the caller may seek them
-        first. Raises BrokerRefused and BrokerUnavailable; the position then stands at the first message not returned.
+        Nothing of a newly assigned partition is returned before its first `seek`. Raises BrokerRefused and
+        BrokerUnavailable; the position then stands at the first message not returned.
         """
         deadline = time.monotonic() + timeout_s
         self._assignment.was_told = False
         self._commits.serve()
+        if self._assignment.waits_for_starts():
+            return []
         try:
             if self._client is not None:
                 self._assignment.greet_fresh(self._client.consumer)
+                self._compare_topics()
             while True:
                 messages = self._poll_once(max_messages, deadline)
                 if messages or self._assignment.was_told or time.monotonic() >= deadline:
@@ -190,11 +195,17 @@ class KafkaBroker:
         if paused:
             self._consumer().resume(as_client_partitions(paused))
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
         """The next message of this partition is the first at or behind `offset`. Passed over if it is not owned."""
         position = self._position_of(partition)
         if position is not None:
-            position.seek(offset)
+            position.seek(offset, leader_epoch)
+            position.topic_id = self._logs.id_of(partition.topic)
+            self._logs.diverged.discard(partition)
+
+    def news(self) -> list[Passed | Deleted]:
+        """What was learned of the logs since the last call."""
+        return [*self._logs.take_deleted(), *self._assignment.positions.passed()]
 
     # ------------------------------------------------------------------------------------------------------- offsets
 
@@ -210,13 +221,22 @@ class KafkaBroker:
         for answer in answers:
             if answer.error is not None:
                 raise self._no_answer(answer.error)
-        return {as_partition(answer): _as_committed(answer) for answer in answers}
+        held = {as_partition(answer): kafka_commits.as_committed(answer) for answer in answers}
+        self._assignment.positions.start_by_themselves(held)
+        return held
 
-    def commit(
-        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
-    ) -> None:
+    def log_bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        """Ask the leaders. Raises BrokerUnavailable if there is no definite answer for each of them."""
+        if not partitions:
+            return {}
+        try:
+            return self._logs.bounds(partitions)
+        except KafkaException as failed:
+            raise self._no_answer(error_of(failed)) from failed
+
+    def commit(self, marks: Sequence[CommitMark], on_result: Callable[[list[CommitResult]], None]) -> None:
         """Commit without waiting. The metadata must be ASCII (D25)."""
-        offsets = kafka_commits.as_client_partitions(marks, metadata)
+        offsets = kafka_commits.as_client_partitions(marks)
         try:
             self._consumer().commit(offsets=offsets, asynchronous=True)
         except KafkaException as failed:
@@ -224,7 +244,7 @@ class KafkaBroker:
         else:
             self._commits.sent(marks, on_result)
 
-    def commit_now(self, marks: Sequence[CommitMark], metadata: str, timeout_s: float) -> list[CommitResult]:
+    def commit_now(self, marks: Sequence[CommitMark], timeout_s: float) -> list[CommitResult]:
         """Commit, and ask Kafka what it holds then.
 
         The client's own synchronous commit waits for a lost coordinator as long as a session plus a socket's time-out,
@@ -234,7 +254,7 @@ class KafkaBroker:
         """
         if not marks:
             return []
-        offsets = kafka_commits.as_client_partitions(marks, metadata)
+        offsets = kafka_commits.as_client_partitions(marks)
         try:
             self._consumer().commit(offsets=offsets, asynchronous=True)
             held = self._consumer().committed([ClientPartition(*mark.partition) for mark in marks], timeout=timeout_s)
@@ -275,41 +295,38 @@ class KafkaBroker:
         if self._client is None and not self._rejoin(deadline):
             return []
         consumer = self._consumer()
-        self._assignment.pay_seeks(consumer, self._start_of)
+        self._assignment.pay_seeks(consumer)
         records = consumer.consume(max_messages, 0)
         if not records and time.monotonic() < deadline:  # each call into the client costs a turn of the GIL
-            records = _wait_for_first(consumer, max_messages, deadline)
-        errors = [error for error in (record.error() for record in records) if error is not None]
-        if errors:
+            records = wait_for_first(consumer, max_messages, deadline)
+        events = [(record, error) for record in records if (error := record.error()) is not None]
+        if events:
             records = [record for record in records if record.error() is None]
         jumps: list[Jump] = []
         messages = self._assignment.positions.take(records, jumps)
-        for error in errors:
-            self._react(error)
+        if events:
+            ends = [event for event, error in events if error.code() == KafkaError._PARTITION_EOF]
+            self._assignment.positions.pass_ends(ends, jumps)
+            for _, error in events:
+                self._react(error)
         for jump in jumps:
             self._look_at(jump)
-        if self._client is not None:
-            self._client.raise_bug()
+        if self._client is None:  # its partitions are lost
+            return []
+        self._client.raise_bug()
         return messages
 
-    def _start_of(self, partition: TopicPartition) -> int | None:
-        """Where reading started; None for a group without commits that begins with the latest: nothing to repeat."""
-        held = self.committed([partition])[partition]
-        if held is not None:
-            return held.offset
-        return (
-            OFFSET_BEGINNING if self._settings["auto.offset.reset"] in {"earliest", "smallest", "beginning"} else None
-        )
-
     def _look_at(self, jump: Jump) -> None:
-        if jump.found < jump.expected:
-            raise BrokerRefused(
-                f"{jump.partition}: Kafka gives offset {jump.found} where {jump.expected} was next, twice: the log was "
-                "truncated or the topic made anew. Check what was lost, then start again"
-            )
-        low, _high = self._consumer().get_watermark_offsets(ClientPartition(*jump.partition), cached=True)
-        if low > jump.expected:  # D03; all other gaps are markers and compaction (D07)
-            self._warn(f"{jump.partition}: offsets {jump.expected} to {low - 1} were deleted before they were read")
+        if self._client is None:
+            return
+        start, _end = self._consumer().get_watermark_offsets(ClientPartition(*jump.partition), cached=True)
+        if not self._logs.look_at(jump, start):
+            self.rejoin(f"{jump.partition} gives offset {jump.found} where {jump.expected} was next, twice")
+
+    def _compare_topics(self) -> None:
+        anew = self._logs.changed(self._assignment.positions.owned())
+        if anew:
+            self.rejoin(f"{', '.join(sorted(anew))} was deleted and made anew")
 
     def _react(self, error: KafkaError) -> None:
         ruling = rule_on_event(error)
@@ -361,7 +378,7 @@ class KafkaBroker:
     def _no_answer(self, error: KafkaError) -> Exception:
         if rule_on_event(error).reaction is Reaction.REFUSE:
             return BrokerRefused(f"Kafka: {rule_on_event(error).text}")
-        return BrokerUnavailable(f"Kafka does not tell what the group has committed: {error.str()}")
+        return BrokerUnavailable(f"Kafka does not tell where the group stands: {error.str()}")
 
     def _warn(self, text: str, subject: str = "") -> None:
         """Warn, of the same subject (the text, if none is given) at most once a minute."""
@@ -369,21 +386,3 @@ class KafkaBroker:
         if now - self._warned.get(subject, -_WARN_AGAIN_S) >= _WARN_AGAIN_S:
             self._warned[subject] = now
             self._on_warning(text)
-
-
-def _wait_for_first(consumer: Consumer, max_messages: int, deadline: float) -> list[Any]:
-    """Wait for one slice of time; then the first message and what came with it.
-
-    Not consume(n, timeout): that waits for n messages.
-    """
-    first = consumer.poll(max(min(_SLICE_S, deadline - time.monotonic()), 0.0))
-    if first is None:
-        return []
-    return [first, *consumer.consume(max_messages - 1, 0)] if max_messages > 1 else [first]
-
-
-def _as_committed(answer: ClientPartition) -> Committed | None:
-    if answer.offset < 0:  # OFFSET_INVALID: nothing is committed
-        return None
-    epoch: int | None = answer.leader_epoch
-    return Committed(answer.offset, epoch, answer.metadata or "")

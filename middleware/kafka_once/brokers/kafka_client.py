@@ -23,7 +23,7 @@ from kafka_once.brokers.kafka_start import Troubles
 from kafka_once.errors import ConfigurationError
 from kafka_once.message import TopicPartition
 
-__all__ = ["Client", "Listener", "as_configuration_error"]
+__all__ = ["Client", "Listener", "as_configuration_error", "wait_for_first"]
 
 log = logging.getLogger("kafka_once.kafka")
 
@@ -38,6 +38,7 @@ log.addFilter(_is_said_once)
 OnCommit = Callable[[KafkaError | None, list[ClientPartition]], None]
 OnError = Callable[[KafkaError], None]
 
+_SLICE_S = 0.1  # how long the client is waited for at a time; then debts and callbacks are looked at
 _USERS_CALLBACKS = ("stats_cb", "throttle_cb")
 _LEAVE_S = 5.0  # for leaving the group; what takes longer is left to `close`
 _QUIET_POLLS = 2  # in a row without partitions: nothing of the group is waiting to be answered
@@ -177,3 +178,14 @@ def as_configuration_error(settings: Mapping[str, object], refused: Exception) -
     # A name that nobody knows may be a password's, misspelt.
     hidden = is_secret(setting) or text.startswith("No such")
     return ConfigurationError(setting, "***" if hidden else settings.get(setting, "..."), text)
+
+
+def wait_for_first(consumer: Consumer, max_messages: int, deadline: float) -> list[Any]:
+    """Wait for one slice of time; then the first message and what came with it.
+
+    Not consume(n, timeout): that waits for n messages.
+    """
+    first = consumer.poll(max(min(_SLICE_S, deadline - time.monotonic()), 0.0))
+    if first is None:
+        return []
+    return [first, *consumer.consume(max_messages - 1, 0)] if max_messages > 1 else [first]

@@ -9,21 +9,21 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers.kafka_errors import commit_verdict
 from kafka_once.message import TopicPartition
-from kafka_once.ports import CommitMark, CommitResult
+from kafka_once.ports import CommitMark, CommitResult, Committed
 
-__all__ = ["Commits", "as_client_partitions", "as_partition", "judge", "judge_all", "judge_held"]
+__all__ = ["Commits", "as_client_partitions", "as_committed", "as_partition", "judge", "judge_all", "judge_held"]
 
 log = logging.getLogger("kafka_once.kafka")
 
 OnResult = Callable[[list[CommitResult]], None]
 
 
-def as_client_partitions(marks: Iterable[CommitMark], metadata: str) -> list[ClientPartition]:
+def as_client_partitions(marks: Sequence[CommitMark]) -> list[ClientPartition]:
     """The marks as the client wants them; with the leader epoch, without which truncation goes unnoticed (D04)."""
-    assert metadata.isascii(), "the metadata of a commit must be ASCII (D25)"
+    assert all(mark.metadata.isascii() for mark in marks), "the metadata of a commit must be ASCII (D25)"
     return [
-        ClientPartition(*mark.partition, mark.offset, metadata, -1 if mark.leader_epoch is None else mark.leader_epoch)
-        for mark in marks
+        ClientPartition(*place, offset, metadata, -1 if leader_epoch is None else leader_epoch)
+        for place, offset, leader_epoch, metadata in marks
     ]
 
 
@@ -108,3 +108,11 @@ class Commits:
 def as_partition(client: ClientPartition) -> TopicPartition:
     """The client's partition as ours."""
     return TopicPartition(client.topic, client.partition)
+
+
+def as_committed(answer: ClientPartition) -> Committed | None:
+    """What the group holds for the partition, None if nothing."""
+    if answer.offset < 0:  # OFFSET_INVALID
+        return None
+    epoch: int | None = answer.leader_epoch
+    return Committed(answer.offset, epoch, answer.metadata or "")

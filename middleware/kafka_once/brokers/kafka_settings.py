@@ -6,10 +6,10 @@ from typing import NamedTuple
 from kafka_once.errors import ConfigurationError
 
 __all__ = [
+    "connection_settings",
     "connection_warnings",
     "consumer_settings",
     "is_secret",
-    "of_connection",
     "publish_settings",
     "send_once_settings",
 ]
@@ -71,10 +71,16 @@ _BROKER_SIDE = {
     "group.protocol.type": "nothing",
 }
 
-_FORCED: Settings = {"enable.auto.commit": False, "enable.auto.offset.store": False}
+_FORCED: Settings = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # We say where reading starts (core/start.py); what the user sets counts there. Should the client ever reset by
+    # itself, it must go where nothing is lost: its position then steps back, which is seen.
+    "auto.offset.reset": "earliest",
+    "enable.partition.eof": True,  # D08: tells that what stands before the end is markers
+}
 
 _DEFAULTS: Settings = {
-    "auto.offset.reset": "earliest",  # D01: librdkafka's own default skips the backlog of a new group
     "isolation.level": "read_committed",
     "check.crcs": True,  # D19: a corrupt batch stops the partition, it is never given to a handler
     "queued.max.messages.kbytes": 32_768,  # E13: what is fetched ahead, in all partitions together
@@ -148,7 +154,7 @@ def publish_settings(consumer: Mapping[str, object], extra: Mapping[str, object]
             raise ConfigurationError(name, extra[name], "leave it out: a record counts when all replicas have it")
     if _is_false(extra.get("enable.idempotence", True)):
         raise ConfigurationError("enable.idempotence", "false", "leave it out: a retry would publish the record twice")
-    return _PUBLISH_DEFAULTS | of_connection(consumer) | dict(extra) | _PUBLISH_FORCED
+    return _PUBLISH_DEFAULTS | connection_settings(consumer) | dict(extra) | _PUBLISH_FORCED
 
 
 def send_once_settings(settings: Mapping[str, object]) -> Settings:
@@ -170,7 +176,7 @@ def send_once_settings(settings: Mapping[str, object]) -> Settings:
     return _PUBLISH_DEFAULTS | {"acks": "all"} | dict(settings) | {"retries": 0, "enable.idempotence": False}
 
 
-def of_connection(settings: Mapping[str, object]) -> Settings:
+def connection_settings(settings: Mapping[str, object]) -> Settings:
     """Those that say how Kafka is reached, and as whom: the same for consumers and producers."""
     return {name: value for name, value in settings.items() if name.startswith(_CONNECTION)}
 

@@ -8,14 +8,24 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from kafka_once.brokers.memory_cluster import MemoryCluster
 from kafka_once.brokers.memory_group import Group, Member
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 from kafka_once.message import Message, TopicPartition
-from kafka_once.ports import CommitMark, CommitResult, Committed, Outgoing, Rebalances
+from kafka_once.ports import CommitMark, CommitResult, Committed, Deleted, LogBounds, Outgoing, Passed, Rebalances
 
 __all__ = ["MemoryBroker", "MemoryCluster"]
+
+
+@dataclass(slots=True)
+class _Position:
+    """`next` is None before the first seek. `leader_epoch` is that of the message before it."""
+
+    topic_id: str
+    next: int | None = None
+    leader_epoch: int | None = None
 
 
 class MemoryBroker:
@@ -32,7 +42,9 @@ class MemoryBroker:
         self._member: Member | None = None
         self._rebalances: Rebalances | None = None
         self._subscribed: Callable[[str], bool] = lambda _topic: False
-        self._positions: dict[TopicPartition, int] = {}  # the partitions it believes to own, with the next offset
+        self._positions: dict[TopicPartition, _Position] = {}  # the partitions that it believes to own
+        self._diverged: set[TopicPartition] = set()  # another log was found there, and nobody has decided yet
+        self._news: list[Passed | Deleted] = []
         self._paused: set[TopicPartition] = set()
         self._turn = 0
         self._results: deque[Callable[[], None]] = deque()
@@ -97,7 +109,7 @@ class MemoryBroker:
         if isinstance(fault, Exception):
             raise fault
         while True:
-            if self._serve_rebalance():
+            if self._serve_rebalance() or self._lose_other_logs():
                 return []
             with self._cluster.changed:
                 messages = self._take(max_messages)
@@ -115,10 +127,17 @@ class MemoryBroker:
         """Go on where `pause` stopped."""
         self._paused.difference_update(partitions)
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int, leader_epoch: int | None = None) -> None:
         """The next message is the first at or behind `offset`; nothing happens to a partition that is not owned."""
-        if partition in self._positions:
-            self._positions[partition] = offset
+        position = self._positions.get(partition)
+        if position is not None:
+            position.next, position.leader_epoch = offset, leader_epoch
+            self._diverged.discard(partition)
+
+    def news(self) -> list[Passed | Deleted]:
+        """What was learned of the logs since the last call."""
+        news, self._news = self._news, []
+        return news
 
     # ------------------------------------------------------------------------------------------------------- offsets
 
@@ -130,17 +149,24 @@ class MemoryBroker:
                 raise fault
             return {partition: self._group().committed.get(partition) for partition in partitions}
 
-    def commit(
-        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
-    ) -> None:
+    def log_bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+        """Where the logs begin and end."""
+        with self._cluster.changed:
+            fault = self._cluster.take_fault("log_bounds")
+            if isinstance(fault, Exception):
+                raise fault
+            bounds = {partition: self._cluster.bounds(partition) for partition in partitions}
+            return {each: log._replace(diverged=each in self._diverged) for each, log in bounds.items()}
+
+    def commit(self, marks: Sequence[CommitMark], on_result: Callable[[list[CommitResult]], None]) -> None:
         """Executed now, answered by the next `poll` or `close`."""
-        results = self._commit(marks, metadata)
+        results = self._commit(marks)
         self._results.append(lambda: on_result(results))
 
-    def commit_now(self, marks: Sequence[CommitMark], metadata: str, timeout_s: float) -> list[CommitResult]:
+    def commit_now(self, marks: Sequence[CommitMark], timeout_s: float) -> list[CommitResult]:
         """Executed and answered now."""
         del timeout_s  # nothing here can hang
-        return self._commit(marks, metadata)
+        return self._commit(marks)
 
     # ------------------------------------------------------------------------------------------------------- publish
 
@@ -189,11 +215,32 @@ class MemoryBroker:
         with self._cluster.changed:
             taken = self._group().hold(self._joined().number) if self._is_member() else []
             for partition in taken:
-                start = self._group().committed.get(partition)
-                self._positions[partition] = 0 if start is None else start.offset
+                self._positions[partition] = _Position(self._cluster.bounds(partition).topic_id)
         if taken:
             self._callbacks().on_assigned(taken)
         return bool(taken)
+
+    def _lose_other_logs(self) -> bool:
+        """A log that was truncated below where we stand, or of a topic made anew, is not the one that we read."""
+        with self._cluster.changed:
+            other = [partition for partition in sorted(self._positions) if self._is_other_log(partition)]
+        if not other:
+            return False
+        self._callbacks().on_lost(other)
+        for partition in other:
+            self._positions[partition] = _Position(self._cluster.bounds(partition).topic_id)
+            self._paused.discard(partition)
+        self._callbacks().on_assigned(other)
+        return True
+
+    def _is_other_log(self, partition: TopicPartition) -> bool:
+        position = self._positions[partition]
+        if self._cluster.bounds(partition).topic_id != position.topic_id:
+            return True
+        if position.next is None or not self._cluster.is_cut_off(partition, position.next, position.leader_epoch):
+            return False
+        self._diverged.add(partition)
+        return True
 
     def _lose_and_rejoin(self) -> bool:
         lost = self._lose()
@@ -230,16 +277,27 @@ class MemoryBroker:
     def _take(self, max_messages: int) -> list[Message]:
         """Partitions take turns to come first, so that none starves when the batch is small."""
         messages: list[Message] = []
-        ready = [p for p in sorted(self._positions) if p not in self._paused]
+        ready = [p for p, at in sorted(self._positions.items()) if at.next is not None and p not in self._paused]
         self._turn = (self._turn + 1) % max(len(ready), 1)
         for partition in ready[self._turn :] + ready[: self._turn]:
-            got = self._cluster.read(partition, self._positions[partition], max_messages - len(messages))
-            if got:
-                self._positions[partition] = got[-1].offset + 1
-                messages += got
+            messages += self._read(partition, max_messages - len(messages))
         return messages
 
-    def _commit(self, marks: Sequence[CommitMark], metadata: str) -> list[CommitResult]:
+    def _read(self, partition: TopicPartition, limit: int) -> list[Message]:
+        position, log = self._positions[partition], self._cluster.bounds(partition)
+        assert position.next is not None
+        if position.next < log.start:
+            self._news.append(Deleted(partition, position.next, log.start))
+            position.next = log.start
+        got = self._cluster.read(partition, position.next, limit)
+        if got:
+            position.next, position.leader_epoch = got[-1].offset + 1, got[-1].leader_epoch
+        if position.next < log.end and not self._cluster.read(partition, position.next, 1):
+            self._news.append(Passed(partition, log.end))
+            position.next = log.end
+        return got
+
+    def _commit(self, marks: Sequence[CommitMark]) -> list[CommitResult]:
         with self._cluster.changed:
             fault = self._cluster.take_fault("commit")
             if isinstance(fault, Exception):
@@ -249,7 +307,7 @@ class MemoryBroker:
             if not self._is_member():
                 return [CommitResult(mark, "drop", "UNKNOWN_MEMBER_ID") for mark in marks]
             for mark in marks:
-                self._group().commit(mark, metadata)
+                self._group().commit(mark)
             return [CommitResult(mark, "ok") for mark in marks]
 
     def _serve_results(self) -> None:

@@ -5,11 +5,12 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from kafka_once.brokers.memory_group import Group
 from kafka_once.message import Message, TopicPartition
-from kafka_once.ports import CommitMark, Committed
+from kafka_once.ports import CommitMark, Committed, LogBounds
 
 if TYPE_CHECKING:
     from kafka_once.brokers.memory import MemoryBroker
@@ -24,6 +25,23 @@ class _Record(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+    leader_epoch: int
+
+
+@dataclass(slots=True)
+class _Log:
+    """Indexed by offset; None is a hole. What stands before `start` was deleted by retention."""
+
+    records: list[_Record | None] = field(default_factory=list)
+    start: int = 0
+    leader_epoch: int = 0
+    epoch_ends: dict[int, int] = field(default_factory=dict)  # where earlier leader epochs were cut off
+
+
+@dataclass(slots=True)
+class _Topic:
+    topic_id: str
+    logs: list[_Log] = field(default_factory=list)
 
 
 def _wall_clock_ms() -> int:
@@ -42,7 +60,8 @@ class MemoryCluster:
     def __init__(self, cluster_id: str = "memory", now_ms: Callable[[], int] = _wall_clock_ms) -> None:
         self.cluster_id = cluster_id
         self._now_ms = now_ms
-        self._topics: dict[str, list[list[_Record | None]]] = {}  # a log is indexed by offset; None is a hole
+        self._topics: dict[str, _Topic] = {}
+        self._topics_made = 0
         self._groups: dict[str, Group] = {}
         self._faults: dict[str, deque[Exception | str]] = {}
         self._round_robin = 0
@@ -51,11 +70,40 @@ class MemoryCluster:
     def create_topic(self, topic: str, partitions: int = 1) -> None:
         """Make a topic, or give it more partitions. Its groups rebalance."""
         with self.changed:
-            logs = self._topics.setdefault(topic, [])
-            logs.extend([] for _ in range(partitions - len(logs)))
+            if topic not in self._topics:
+                self._topics_made += 1
+                self._topics[topic] = _Topic(f"id-{self._topics_made}")
+            logs = self._topics[topic].logs
+            logs.extend(_Log() for _ in range(partitions - len(logs)))
+            self._balance()
+
+    def delete_topic(self, topic: str) -> None:
+        """Its members' partitions go, and with it what groups have committed. Made again it has another id (C23)."""
+        with self.changed:
+            del self._topics[topic]
             for group in self._groups.values():
-                group.balance(self.partitions())
-            self.changed.notify_all()
+                for partition in [partition for partition in group.committed if partition.topic == topic]:
+                    del group.committed[partition]
+            self._balance()
+
+    def delete_records(self, partition: TopicPartition, before: int) -> None:
+        """Retention deletes what stands before an offset (D03)."""
+        with self.changed:
+            log = self._log(partition)
+            log.start = max(log.start, min(before, len(log.records)))
+
+    def truncate(self, partition: TopicPartition, end: int) -> None:
+        """An unclean leader election: the log's tail is lost, and its offsets are used again (D04)."""
+        with self.changed:
+            log = self._log(partition)
+            del log.records[end:]
+            log.epoch_ends = {epoch: min(end, at) for epoch, at in log.epoch_ends.items()} | {log.leader_epoch: end}
+            log.leader_epoch += 1
+
+    def expire_offsets(self, group: str) -> None:
+        """The group's offsets expire (D02)."""
+        with self.changed:
+            self.group(group).committed.clear()
 
     def produce(
         self,
@@ -67,21 +115,23 @@ class MemoryCluster:
     ) -> int:
         """Append a record and return its offset. Without `partition` the key chooses, without a key it goes in turn."""
         with self.changed:
-            logs = self._topics[topic]
+            logs = self._topics[topic].logs
             log = logs[self._choose(key, len(logs)) if partition is None else partition]
-            log.append(_Record(key, value, tuple(headers), self._now_ms()))
+            log.records.append(_Record(key, value, tuple(headers), self._now_ms(), log.leader_epoch))
             self.changed.notify_all()
-            return len(log) - 1
+            return len(log.records) - 1
 
     def gap(self, topic: str, partition: int = 0, count: int = 1) -> None:
         """Use up offsets that nobody ever sees, as a transaction's marker or compaction does (D07)."""
         with self.changed:
-            self._topics[topic][partition].extend([None] * count)
+            self._topics[topic].logs[partition].records.extend([None] * count)
+            self.changed.notify_all()
 
     def records(self, topic: str) -> list[Message]:
         """Everything in a topic, partition by partition."""
         with self.changed:
-            everything = (self.read(TopicPartition(topic, n), 0) for n in range(len(self._topics[topic])))
+            logs = self._topics[topic].logs
+            everything = (self.read(TopicPartition(topic, n), 0) for n in range(len(logs)))
             return [message for messages in everything for message in messages]
 
     def committed(self, group: str) -> dict[TopicPartition, Committed]:
@@ -92,7 +142,7 @@ class MemoryCluster:
     def commit(self, group: str, partition: TopicPartition, offset: int, metadata: str = "") -> None:
         """Commit from outside the group, as an operator's tool does (D05, D06)."""
         with self.changed:
-            self.group(group).commit(CommitMark(partition, offset), metadata)
+            self.group(group).commit(CommitMark(partition, offset, None, metadata))
 
     def expire(self, member: "MemoryBroker") -> None:
         """The group gives up on a member (its session timed out). It learns of it in its next poll, if there is one."""
@@ -104,7 +154,7 @@ class MemoryCluster:
         """Let the next call of `call` fail, whoever makes it.
 
         Args:
-            call: "poll", "committed", "commit" (asynchronous or not) or "publish".
+            call: "poll", "committed", "log_bounds", "commit" (asynchronous or not) or "publish".
             fault: an exception to raise (publish: to report), or for a commit a verdict to give; nothing is executed.
             times: how many calls.
 
@@ -120,7 +170,7 @@ class MemoryCluster:
 
     def partitions(self) -> list[TopicPartition]:
         """Every partition of every topic."""
-        return [TopicPartition(topic, n) for topic, logs in self._topics.items() for n in range(len(logs))]
+        return [TopicPartition(name, n) for name, topic in self._topics.items() for n in range(len(topic.logs))]
 
     def take_fault(self, call: str) -> Exception | str | None:
         """The fault that `fail_next` keeps for this call, if any; gone then."""
@@ -134,14 +184,33 @@ class MemoryCluster:
     def read(self, partition: TopicPartition, offset: int, limit: int | None = None) -> list[Message]:
         """At most `limit` messages from `offset` on: new objects each time, because the engine writes into them."""
         messages: list[Message] = []
-        log = self._topics[partition.topic][partition.partition]
-        for at in range(max(offset, 0), len(log)):
+        log = self._log(partition)
+        for at in range(max(offset, log.start), len(log.records)):
             if limit is not None and len(messages) >= limit:
                 break
-            record = log[at]
+            record = log.records[at]
             if record is not None:
-                messages.append(_as_message(partition, at, record))
+                messages.append(_as_message(partition, at, record, self._topics[partition.topic].topic_id))
         return messages
+
+    def bounds(self, partition: TopicPartition) -> LogBounds:
+        """Where the log begins and ends."""
+        log = self._log(partition)
+        return LogBounds(log.start, len(log.records), self._topics[partition.topic].topic_id)
+
+    def is_cut_off(self, partition: TopicPartition, offset: int, leader_epoch: int | None) -> bool:
+        """Whether the log that this leader epoch wrote ends before the offset: it was truncated since (KIP-320)."""
+        log = self._log(partition)
+        end = log.epoch_ends.get(leader_epoch, len(log.records)) if leader_epoch is not None else len(log.records)
+        return offset > end
+
+    def _log(self, partition: TopicPartition) -> _Log:
+        return self._topics[partition.topic].logs[partition.partition]
+
+    def _balance(self) -> None:
+        for group in self._groups.values():
+            group.balance(self.partitions())
+        self.changed.notify_all()
 
     def _choose(self, key: bytes | None, partitions: int) -> int:
         if key is not None:
@@ -150,7 +219,7 @@ class MemoryCluster:
         return (self._round_robin - 1) % partitions
 
 
-def _as_message(partition: TopicPartition, offset: int, record: _Record) -> Message:
+def _as_message(partition: TopicPartition, offset: int, record: _Record, topic_id: str) -> Message:
     return Message(
         partition.topic,
         partition.partition,
@@ -159,5 +228,6 @@ def _as_message(partition: TopicPartition, offset: int, record: _Record) -> Mess
         value=record.value,
         headers=list(record.headers),
         timestamp_ms=record.timestamp_ms,
-        leader_epoch=0,
+        leader_epoch=record.leader_epoch,
+        topic_id=topic_id,
     )

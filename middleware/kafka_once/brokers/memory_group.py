@@ -71,9 +71,9 @@ class Group:
             if self.holders.get(partition) == number:
                 del self.holders[partition]
 
-    def commit(self, mark: CommitMark, metadata: str) -> None:
+    def commit(self, mark: CommitMark) -> None:
         """As the real broker does: from any live member, for any partition, backwards too (finding 2, C08)."""
-        self.committed[mark.partition] = Committed(mark.offset, mark.leader_epoch, metadata)
+        self.committed[mark.partition] = Committed(mark.offset, mark.leader_epoch, mark.metadata)
 
     def balance(self, partitions: list[TopicPartition]) -> None:
         """Share out, sticky: as few moves as give everybody the same number, give or take one."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from kafka_once.cli.finding import Finding
 from kafka_once.cli.onlooker import Onlooker
 from kafka_once.cli.target import Target
+from kafka_once.core.marks import read_mark
 from kafka_once.errors import KafkaOnceError
 from kafka_once.member import mark_of
 
@@ -35,7 +36,12 @@ def store_findings(target: Target, topics: Sequence[str], kafka: Onlooker, clust
 
 
 def _was_used(target: Target, topics: Sequence[str], kafka: Onlooker, cluster_id: str) -> bool:
-    """Our commits carry a mark."""
+    """Our commits carry a mark, and the epoch that the store gave out."""
     mark = mark_of(target.namespace(cluster_id))
     committed = kafka.committed(kafka.partitions(topics)).values()
-    return any(each is not None and each.metadata == mark for each in committed)
+    return any(each is not None and _stood_behind(mark, each.metadata) for each in committed)
+
+
+def _stood_behind(mark: str, metadata: str) -> bool:
+    known = read_mark(mark, metadata)
+    return known is not None and known.epoch > 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kafka_once.core.calls import FrontierMark, Seek
 from kafka_once.core.events import Kind
 from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
+from kafka_once.core.start import Case, Facts, Finding, decide, refuses
+from kafka_once.errors import ConsumerStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kafka_once.core.calls import Ownership
+    from kafka_once.core.calls import Committed, LogBounds, Ownership
     from kafka_once.core.claiming import Claiming
     from kafka_once.core.desk import Desk
     from kafka_once.message import TopicPartition
@@ -20,10 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["Assignment"]
 
 
-class Assignment:
-    """By name. A partition that comes back gets a new object; the old one lives while anything of it is unfinished."""
+_COUNTERS = {
+    Case.OFFSETS_GONE: "offsets_gone",
+    Case.COMMIT_LOST: "commits_lost",
+    Case.RESET_BACK: "resets_back",
+    Case.RESET_AHEAD: "resets_ahead",
+    Case.TOPIC_RECREATED: "topics_recreated",
+    Case.MESSAGES_DELETED: "messages_deleted",
+    Case.LOG_TRUNCATED: "logs_truncated",
+    Case.MEMORY_LOST: "memory_lost",
+}
 
-    def __init__(self, desk: Desk, claiming: Claiming, order_of: Callable[[str], Order]) -> None:
+
+class Assignment:
+    """By name. A partition that comes back gets a new object; the old one lives while anything of it is unfinished.
+
+    Args: `order_of` a topic; `commit_soon` is called when a start position is to be committed at once (hole 18).
+    """
+
+    def __init__(
+        self, desk: Desk, claiming: Claiming, order_of: Callable[[str], Order], commit_soon: Callable[[], None]
+    ) -> None:
+        self._commit_soon = commit_soon
         self._desk = desk
         self._order_of = order_of
         self._rules = desk.rules
@@ -70,8 +91,6 @@ class Assignment:
             partition = self._partitions[name] = Partition(name, self._pace(name.topic), order)
             if desk.stopping:
                 partition.tenure = Tenure.LEAVING
-            elif desk.talk is None:
-                partition.tenure = Tenure.OWNED
             if desk.all_paused or desk.stopping:
                 desk.pause(partition)
             desk.note(Kind.ASSIGNED, partition)
@@ -147,34 +166,84 @@ class Assignment:
             self._desk.pause(partition)
             self._hand_back_waiting(partition)
 
+    # ------------------------------------------------------------------------------------------------ where it starts
+
+    def on_looked_up(self, name: TopicPartition, log: LogBounds, committed: Committed | None) -> None:
+        """Without a store that is all there is to know; else the ownership is taken now, and tells the frontier."""
+        partition = self._partitions.get(name)
+        if partition is None or partition.log is not None:
+            return
+        partition.log, partition.found_committed = log, committed
+        if self._desk.talk is None and partition.tenure is Tenure.JOINING:
+            self._locate(partition)
+            if partition.located:
+                self._own(partition, "without a store")
+
+    def _locate(self, partition: Partition) -> None:
+        """Decide where reading starts. If it must not start, the consumer stops and nothing of it is taken."""
+        assert partition.log is not None
+        facts = Facts(partition.log, partition.found_committed, self._rules.mark)
+        if partition.ownership is not None:
+            owned = partition.ownership
+            facts = facts._replace(frontier=owned.frontier, epoch=owned.epoch, earlier_topic=owned.earlier_topic)
+        start = decide(facts, self._rules.start_reset, self._rules.on_position_conflict)
+        for finding in start.findings:
+            self._report(partition, finding)
+        if start.stop:
+            self._desk.stop(ConsumerStopped(f"{partition.name} is not read: {start.stop}"))
+            return
+        partition.located = True
+        partition.frontier.begin(start.offset, start.leader_epoch)
+        partition.committed = None if start.commit else start.offset
+        self._desk.effects.seek.append(Seek(partition.name, start.offset, start.leader_epoch))
+        if start.rewind and partition.ownership is not None:
+            back = FrontierMark(partition.ownership.number, start.offset, start.leader_epoch, back=True)
+            self._desk.conversation.mark(back)
+        if start.commit:
+            self._commit_soon()
+
+    def on_deleted(self, name: TopicPartition, first: int, behind: int) -> None:
+        """Retention was faster than we; what was deleted is gone, and reading goes on behind it."""
+        partition = self._partitions.get(name)
+        if partition is None:
+            return
+        text = f"offsets {first} to {behind - 1} were deleted before they were read"
+        self._report(partition, Finding(Case.MESSAGES_DELETED, text, behind - first))
+        if refuses(self._rules.on_position_conflict, Case.MESSAGES_DELETED):
+            self._desk.stop(ConsumerStopped(f"{name}: {text}"))
+
+    def _report(self, partition: Partition, finding: Finding) -> None:
+        self._desk.counters.add(_COUNTERS[finding.case], finding.times)
+        self._desk.note(Kind[finding.case.name], partition, text=finding.text)
+
     # ------------------------------------------------------------------------------------------------ the store's side
 
     def joining(self, now_ms: int) -> list[Partition]:
         """Those for which an ownership is to be taken now."""
-        return [p for p in self._partitions.values() if p.tenure is Tenure.JOINING and p.take_due_ms <= now_ms]
+        joining = [p for p in self._partitions.values() if p.tenure is Tenure.JOINING and p.take_due_ms <= now_ms]
+        return [p for p in joining if p.log is not None]  # the topic's id is part of what is asked for
 
     def on_ownership(self, partition: Partition, ownership: Ownership) -> None:
         partition.ownership = ownership
         partition.ownerships.append(ownership.number)
+        partition.epoch = ownership.epoch
         if partition.claimed_up_to is None:
             partition.claimed_up_to = ownership.claimed_up_to
-            self.look_for_lost_memory(partition)
-        if partition.tenure is Tenure.JOINING:
-            partition.tenure = Tenure.OWNED
-            self._desk.note(Kind.OWNED, partition, text=f"ownership {ownership.number}, epoch {ownership.epoch}")
-            for lane in partition.lanes.values():
-                self._desk.lanes.enlist(lane)
-        else:
+        if partition.tenure is not Tenure.JOINING:
             self._desk.end_ownerships(partition)
+            return
+        if partition.located:
+            partition.floor = max(partition.floor, ownership.frontier[0] if ownership.frontier else 0)
+        else:
+            self._locate(partition)
+        if partition.located:
+            self._own(partition, f"ownership {ownership.number}, epoch {ownership.epoch}")
 
-    def look_for_lost_memory(self, partition: Partition) -> None:
-        """Kafka knows that we worked here, and the store never saw an owner: offsets without our mark would only mean a
-        first start beside a running pipeline."""
-        ownership = partition.ownership
-        if partition.committed_by_us and ownership is not None and ownership.epoch == 1:
-            partition.committed_by_us = False  # told once
-            self._desk.counters.add("memory_lost")
-            self._desk.note(Kind.MEMORY_LOST, partition)
+    def _own(self, partition: Partition, text: str) -> None:
+        partition.tenure = Tenure.OWNED
+        self._desk.note(Kind.OWNED, partition, text=text)
+        for lane in partition.lanes.values():
+            self._desk.lanes.enlist(lane)
 
     def on_session_over(self) -> None:
         self._desk.note(Kind.SESSION_OVER)

@@ -13,13 +13,16 @@ __all__ = [
     "ClaimAsk",
     "CommitMark",
     "CommitResult",
+    "Committed",
     "CompleteAsk",
     "Exchange",
     "ExchangeReply",
     "FrontierMark",
+    "LogBounds",
     "Ownership",
     "OwnershipAsk",
     "ReleaseAsk",
+    "Seek",
     "Session",
 ]
 
@@ -47,12 +50,14 @@ class Ownership(NamedTuple):
         frontier: the stored frontier (next offset, leader epoch), None if none was ever stored.
         claimed_up_to: the highest offset that any ownership of this partition ever asked a claim for, -1 for none: a
             done key at or below it is a redelivery, above it a producer's repeat.
+        earlier_topic: the store knows this partition under another topic id: the topic was made anew.
     """
 
     number: int
     epoch: int
     frontier: tuple[int, int | None] | None
     claimed_up_to: int
+    earlier_topic: bool = False
 
 
 class ClaimAsk(NamedTuple):
@@ -93,12 +98,13 @@ class ReleaseAsk(NamedTuple):
 
 
 class FrontierMark(NamedTuple):
-    """Store the frontier of a partition: next offset and leader epoch. Refused silently unless it grows and
-    `ownership` is the partition's newest one."""
+    """Store the frontier of a partition: next offset and leader epoch. Refused silently unless `ownership` is the
+    partition's newest one, and the frontier grows; `back` lets it go back behind what earlier ownerships stored."""
 
     ownership: int
     offset: int
     leader_epoch: int | None = None
+    back: bool = False
 
 
 @dataclass(slots=True)
@@ -138,7 +144,36 @@ class ExchangeReply:
 
 
 class CommitMark(NamedTuple):
-    """Commit `offset` (the next one to read) for a partition."""
+    """Commit `offset` (the next one to read) for a partition. `metadata` is written beside it."""
+
+    partition: TopicPartition
+    offset: int
+    leader_epoch: int | None = None
+    metadata: str = ""
+
+
+class Committed(NamedTuple):
+    """A group's committed offset. `metadata` is what the committer wrote beside it."""
+
+    offset: int
+    leader_epoch: int | None
+    metadata: str
+
+
+class LogBounds(NamedTuple):
+    """A partition's log: from its first offset to the one behind its last, open transactions included.
+
+    `topic_id` is empty where the broker tells none. `diverged`: this member stood in it, and found another log there.
+    """
+
+    start: int
+    end: int
+    topic_id: str = ""
+    diverged: bool = False
+
+
+class Seek(NamedTuple):
+    """Read on at `offset`; `leader_epoch` is that of the message before it, which lets Kafka tell a truncated log."""
 
     partition: TopicPartition
     offset: int

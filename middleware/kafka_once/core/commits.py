@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.calls import CommitMark, FrontierMark
+from kafka_once.core.marks import Mark
 from kafka_once.core.partition import Tenure
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ __all__ = ["Commits"]
 
 
 class Commits:
-    """`due_ms` is when the next commit is looked for; None while one is on its way."""
+    """`due_ms` is when the next commit is looked for; None while one is on its way. `mark` is what the metadata of our
+    commits begins with."""
 
-    __slots__ = ("_every_ms", "_urgent", "due_ms")
+    __slots__ = ("_every_ms", "_mark_name", "_urgent", "due_ms")
 
-    def __init__(self, every_ms: int) -> None:
+    def __init__(self, every_ms: int, mark: str = "") -> None:
         self._every_ms = every_ms
+        self._mark_name = mark
         self._urgent = False
         self.due_ms: int | None = 0
 
@@ -35,7 +38,7 @@ class Commits:
         if self.due_ms is None or (now_ms < self.due_ms and not self._urgent):
             return []
         self._urgent = False
-        marks = [mark for partition in partitions if (mark := _mark(partition)) is not None]
+        marks = self._marks(partitions)
         self.due_ms = None if marks else now_ms + self._every_ms
         if talk is not None:
             _mark_in_store(marks, partitions, talk)
@@ -43,7 +46,7 @@ class Commits:
 
     def last(self, partitions: Iterable[Partition], talk: Correspondence | None) -> list[CommitMark]:
         """Every frontier that is ahead of what is committed, whatever is on its way."""
-        marks = [mark for partition in partitions if (mark := _mark(partition)) is not None]
+        marks = self._marks(partitions)
         if talk is not None:
             _mark_in_store(marks, partitions, talk)
         return marks
@@ -51,16 +54,19 @@ class Commits:
     def on_answered(self, now_ms: int) -> None:
         self.due_ms = now_ms + self._every_ms
 
+    def _marks(self, partitions: Iterable[Partition]) -> list[CommitMark]:
+        return [mark for partition in partitions if (mark := _mark(partition, self._mark_name)) is not None]
 
-def _mark(partition: Partition) -> CommitMark | None:
-    """The frontier, if it is ahead of what is committed. Never backwards."""
-    frontier = partition.frontier
-    offset = frontier.next_offset
-    if partition.tenure is Tenure.GONE or offset is None:
+
+def _mark(partition: Partition, mark_name: str) -> CommitMark | None:
+    """The frontier of a partition that is ours and located, if it is ahead of what is committed. Never backwards."""
+    offset = partition.frontier.next_offset
+    if offset is None or not partition.located or partition.tenure not in (Tenure.OWNED, Tenure.LEAVING):
         return None
-    if partition.committed is not None and offset <= partition.committed:
+    if offset < partition.floor or (partition.committed is not None and offset <= partition.committed):
         return None
-    return CommitMark(partition.name, offset, frontier.leader_epoch)
+    metadata = Mark(partition.topic_id, partition.epoch, offset).text(mark_name) if mark_name else ""
+    return CommitMark(partition.name, offset, partition.frontier.leader_epoch, metadata)
 
 
 def _mark_in_store(marks: list[CommitMark], partitions: Iterable[Partition], talk: Correspondence) -> None:

@@ -118,7 +118,8 @@ class Correspondence:
         self._releases.append(back)
 
     def mark(self, mark: FrontierMark) -> None:
-        self._marks[mark.ownership] = mark
+        unsent = self._marks.get(mark.ownership)
+        self._marks[mark.ownership] = mark._replace(back=True) if unsent is not None and unsent.back else mark
 
     def end(self, ownership: int) -> None:
         self._ends.append(ownership)
@@ -163,7 +164,7 @@ class Correspondence:
 
     def take(self, now_ms: int, partitions: Sequence[Partition]) -> StoreCall:
         self._last_call += 1
-        asks = tuple(OwnershipAsk(p.name.topic, p.name.partition) for p in partitions)
+        asks = tuple(OwnershipAsk(p.name.topic, p.name.partition, p.topic_id) for p in partitions)
         return self._send(_Sent(TakeOwnerships(self._last_call, asks), now_ms, joining=list(partitions)))
 
     def exchange(self, now_ms: int, claims: list[list[Delivery]]) -> StoreCall | None:

@@ -28,7 +28,15 @@ from kafka_once.errors import ConsumerStopped
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kafka_once.core.calls import CommitMark, CommitResult, ExchangeReply, Ownership, Session
+    from kafka_once.core.calls import (
+        CommitMark,
+        CommitResult,
+        Committed,
+        ExchangeReply,
+        LogBounds,
+        Ownership,
+        Session,
+    )
     from kafka_once.core.correspondence import Correspondence
     from kafka_once.core.order import Order
     from kafka_once.message import Message, TopicPartition
@@ -50,8 +58,9 @@ class Engine:
         self._desk = Desk(rules, self.counters)
         self._handling = Handling(self._desk)
         self._claiming = Claiming(self._desk, self._settle_first)
-        self._commits = Commits(rules.commit_every_ms)
-        self._partitions = Assignment(self._desk, self._claiming, order_of or (lambda _topic: rules.order))
+        self._commits = Commits(rules.commit_every_ms, rules.mark)
+        order_of = order_of or (lambda _topic: rules.order)
+        self._partitions = Assignment(self._desk, self._claiming, order_of, self._commits.urge)
         self._left = False
         self._rejoin_why = ""
 
@@ -88,6 +97,11 @@ class Engine:
     def stalls(self) -> Sequence[Stall]:
         """Handlers that run for longer than `stalled_after_ms` now. Another thread may look at any time."""
         return self._desk.watch.stalls
+
+    @property
+    def locating(self) -> bool:
+        """Whether a partition waits for the answers that say where it starts."""
+        return any(partition.held and not partition.located for partition in self._partitions.values())
 
     def drained(self, names: Sequence[TopicPartition] | None = None) -> bool:
         """Whether nothing of these partitions (of any, if None) is unfinished and the store knows all of it."""
@@ -150,17 +164,22 @@ class Engine:
     # ------------------------------------------------------------------------------------------------------ partitions
 
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
-        """Kafka gave us these."""
+        """Kafka gave us these. Nothing of them is taken before it was looked up where they start (core/start.py)."""
         self._partitions.on_assigned(names)
 
-    def on_committed_read(self, name: TopicPartition, offset: int, *, ours: bool) -> None:
-        """What the group had committed before us: we never commit behind it. `ours`: that commit carries our mark."""
+    def on_looked_up(self, name: TopicPartition, log: LogBounds, committed: Committed | None) -> None:
+        """Where its log begins and ends, and what the group has committed."""
+        self._partitions.on_looked_up(name, log, committed)
+
+    def on_passed(self, name: TopicPartition, offset: int) -> None:
+        """The log holds nothing below `offset` that was not delivered."""
         partition = self._partitions.get(name)
-        if partition is not None:
-            partition.committed = max(offset, partition.committed or 0)
-            partition.committed_by_us = ours
-            self._partitions.look_for_lost_memory(partition)
-            self._start_awaiting(partition)  # a commit may have been taken although its answer was lost
+        if partition is not None and partition.located:
+            partition.frontier.pass_to(offset)
+
+    def on_deleted(self, name: TopicPartition, first: int, behind: int) -> None:
+        """Kafka deleted messages before they were read."""
+        self._partitions.on_deleted(name, first, behind)
 
     def on_revoked(self, names: Sequence[TopicPartition]) -> None:
         """Stop the intake; what runs ends. Then the runner waits for `drained`, commits, and tells `on_gone`."""
@@ -183,7 +202,7 @@ class Engine:
     def on_delivered(self, message: Message, name: TopicPartition, digest: bytes | None, defect: Defect | None) -> None:
         self.counters.add("deliveries")
         partition = self._partitions.get(name)
-        if partition is None or not partition.held:
+        if partition is None or not partition.held or not partition.located:
             self.counters.add(Outcome.DROPPED if partition is None else Outcome.HANDED_BACK)
             return
         desk = self._desk
@@ -281,7 +300,6 @@ class Engine:
                 self._desk.leave_unrun(delivery)
             return
         partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
-        self._start_awaiting(partition)  # a zombie may have committed ahead of us: then nothing more is committed here
         self._commits.urge()
 
     def _start_awaiting(self, partition: Partition) -> None:

@@ -60,7 +60,14 @@ class Counters:
         "store_changes",  # another server of the store answered: it restarted, or a replica took over
         "commits",  # offset commits confirmed
         "commits_refused",  # offset commits that Kafka refused
-        "memory_lost",  # partitions whose committed offset carries our mark while the store knows nothing of them
+        "offsets_gone",  # partitions without a committed offset that started at the stored frontier
+        "commits_lost",  # partitions whose committed offset was behind the stored frontier
+        "resets_back",  # partitions whose offset somebody set back behind the stored frontier
+        "resets_ahead",  # partitions whose offset somebody else committed ahead of the stored frontier
+        "topics_recreated",  # partitions of topics that were deleted and made anew
+        "messages_deleted",  # offsets that retention deleted before they were read
+        "logs_truncated",  # partitions whose log does not hold our position any more
+        "memory_lost",  # partitions whose committed offset carries an epoch that the store gave out again
         "sessions",  # sessions opened with the store
         "self_fenced",  # stalls of the process after which it gave up all its partitions
         "stalled",  # handler runs that went on for longer than `stalled_after`
@@ -108,7 +115,14 @@ class Kind(StrEnum):
     SESSION_OVER = "session lapsed or was replaced"
     COMMIT_REFUSED = "Kafka refused the commit"
     UNUSABLE = "no usable idempotency key or payload"
-    MEMORY_LOST = "committed offsets carry our mark but the store knows nothing of them: it lost its memory"
+    OFFSETS_GONE = "committed offset gone"
+    COMMIT_LOST = "a commit was lost, or came late"
+    RESET_BACK = "offset reset back"
+    RESET_AHEAD = "offset reset ahead"
+    TOPIC_RECREATED = "topic made anew"
+    MESSAGES_DELETED = "messages deleted unread"
+    LOG_TRUNCATED = "log truncated"
+    MEMORY_LOST = "store lost its memory"
     SELF_FENCED = "the process stood still for longer than its group waits; every partition is given up"
     STALLED = "a handler does not end; its partition waits"
     OVERDUE = "a handler passed its deadline; what it does is in doubt"

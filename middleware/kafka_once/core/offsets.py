@@ -11,7 +11,7 @@ class Frontier:
     """Keeps the order of delivery, never `offset + 1` arithmetic: logs have gaps (transaction markers, compaction).
 
     `next_offset` is what may be committed: the first offset that is not settled or, when all are, the one behind the
-    last delivered. None before anything was delivered.
+    last delivered, or where reading began. None before it began.
     """
 
     __slots__ = ("_epochs", "_open", "_position", "_settled")
@@ -21,6 +21,17 @@ class Frontier:
         self._settled: set[int] = set()  # of those, settled out of order
         self._position: int | None = None
         self._epochs: deque[tuple[int, int | None]] = deque()  # (first offset, leader epoch), where it changed
+
+    def begin(self, offset: int, leader_epoch: int | None = None) -> None:
+        """Where reading starts, before anything is delivered; with the leader epoch of the message before it."""
+        assert not self._open, "begun with deliveries open"
+        self._position = offset
+        self._epochs = deque([(-1, leader_epoch)])
+
+    def pass_to(self, offset: int) -> None:
+        """The log holds nothing more below `offset`: markers, aborted and compacted records are passed (D08)."""
+        if self._position is not None and offset > self._position:
+            self._position = offset
 
     def deliver(self, offset: int, leader_epoch: int | None = None) -> None:
         if self._position is not None and offset < self._position:

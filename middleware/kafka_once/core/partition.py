@@ -10,7 +10,7 @@ from kafka_once.core.offsets import Frontier
 from kafka_once.core.order import LaneName, Order, lane_namer
 
 if TYPE_CHECKING:
-    from kafka_once.core.calls import Ownership
+    from kafka_once.core.calls import Committed, LogBounds, Ownership
     from kafka_once.core.delivery import Delivery
     from kafka_once.core.pacing import Pace
     from kafka_once.message import Message, TopicPartition
@@ -21,7 +21,7 @@ __all__ = ["Partition", "Tenure"]
 class Tenure(Enum):
     """How a partition is ours."""
 
-    JOINING = auto()  # assigned by Kafka; the store has not given us an ownership yet
+    JOINING = auto()  # assigned by Kafka; not located, or the store has not given us an ownership yet
     OWNED = auto()
     LEAVING = auto()  # being revoked, or the process drains: no intake, what runs ends, the frontier is committed
     GONE = auto()  # no intake, no commit; running handlers end and their completions are sent
@@ -37,7 +37,11 @@ class Partition:
         ownership: current one with the store; None while JOINING and without a store.
         ownerships: numbers of those not yet ended, earlier ones of this session included.
         claimed_up_to: what the store knew at our first ownership: tells redelivery from repeat.
+        log, found_committed: what was looked up after the assignment; None before.
+        located: it was decided where reading starts; nothing is taken or committed before.
+        epoch: of the newest ownership; 0 without a store.
         committed: the offset last confirmed by Kafka.
+        floor: nothing below is committed, because another owner's frontier has passed it.
         unfinished: deliveries that the store or a handler may still say something about.
         awaiting: at most once: what starts when `committed` reaches the offset.
     """
@@ -47,10 +51,14 @@ class Partition:
         "awaiting",
         "claimed_up_to",
         "committed",
-        "committed_by_us",
+        "epoch",
+        "floor",
+        "found_committed",
         "frontier",
         "held_bytes",
         "lanes",
+        "located",
+        "log",
         "name",
         "order",
         "ownership",
@@ -74,7 +82,11 @@ class Partition:
         self.ownerships: list[int] = []
         self.claimed_up_to: int | None = None
         self.committed: int | None = None
-        self.committed_by_us = False  # what was committed before this assignment carries our mark
+        self.floor = 0
+        self.log: LogBounds | None = None
+        self.found_committed: Committed | None = None
+        self.located = False
+        self.epoch = 0
         self.unfinished = 0
         self.held_bytes = 0
         self.paused = False
@@ -101,6 +113,10 @@ class Partition:
     def drop(self, lane: Lane) -> None:
         """It has nothing to do any more; the next message of its name gets a new one."""
         del self.lanes[lane.name]
+
+    @property
+    def topic_id(self) -> str:
+        return "" if self.log is None else self.log.topic_id
 
     @property
     def held(self) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kafka_once.core.calls import CommitMark, Exchange, OwnershipAsk
+from kafka_once.core.calls import CommitMark, Exchange, OwnershipAsk, Seek
 from kafka_once.core.order import Order
-from kafka_once.core.semantics import Semantics
+from kafka_once.core.semantics import ConflictPolicy, Semantics, StartReset
 
 if TYPE_CHECKING:
     from kafka_once.core.delivery import Delivery
@@ -38,6 +38,8 @@ class Rules:
         stalled_after_ms: a handler that runs longer is told of.
         deadline_ms_of: a topic's handler may run so long; None for as long as it likes.
         stop_on_hung: a handler that passes its deadline stops the consumer.
+        mark: what the metadata of our commits begins with (core/marks.py); empty: they carry no mark.
+        start_reset, on_position_conflict: where reading starts, see core/start.py.
     """
 
     semantics: Semantics = Semantics.EFFECTIVELY_ONCE
@@ -63,6 +65,9 @@ class Rules:
     stalled_after_ms: int = 60_000
     deadline_ms_of: Callable[[str], int | None] = lambda _topic: None
     stop_on_hung: bool = False
+    mark: str = ""
+    start_reset: StartReset = StartReset.EARLIEST
+    on_position_conflict: ConflictPolicy = ConflictPolicy.SAFE
 
     @property
     def reach(self) -> int:
@@ -109,6 +114,7 @@ class Effects:
     cancel: list[Group] = field(default_factory=list)
     publish: list[Delivery] = field(default_factory=list)
     commit: list[CommitMark] = field(default_factory=list)
+    seek: list[Seek] = field(default_factory=list)
     pause: list[TopicPartition] = field(default_factory=list)
     resume: list[TopicPartition] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["DoubtPolicy", "FailurePolicy", "HungPolicy", "KeyPolicy", "Semantics", "needs_store"]
+__all__ = [
+    "ConflictPolicy",
+    "DoubtPolicy",
+    "FailurePolicy",
+    "HungPolicy",
+    "KeyPolicy",
+    "Semantics",
+    "StartReset",
+    "needs_store",
+]
 
 
 class Semantics(StrEnum):
@@ -75,6 +84,27 @@ class HungPolicy(StrEnum):
 
     STOP = "stop"
     """The consumer stops with an error; the process ends, and with it the handler."""
+
+
+class ConflictPolicy(StrEnum):
+    """What happens when the group's offset, the stored frontier and the log do not fit together (core/start.py)."""
+
+    SAFE = "safe"
+    """Goes on where nothing can be lost by it; stops with an error where the log was truncated."""
+
+    STOP = "stop"
+    """Stops with an error and its remedy at everything that a person should look at first."""
+
+    GO_ON = "go_on"
+    """Never stops: a truncated log is read from its start."""
+
+
+class StartReset(StrEnum):
+    """Where a group begins that has neither an offset nor a frontier."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+    ERROR = "error"
 
 
 def needs_store(semantics: Semantics) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from kafka_once.errors import BrokerRefused
 from kafka_once.message import TopicPartition
-from kafka_once.ports import CommitMark, CommitResult, Committed, Outgoing
+from kafka_once.ports import CommitMark, CommitResult, Committed, Deleted, Outgoing, Passed
 from kafka_once.testing.broker_members import Member, World, committing, drive
 
 __all__ = ["BrokerConformance"]
@@ -229,7 +229,7 @@ class BrokerConformance:
 
         def prepare(partitions: Sequence[TopicPartition]) -> None:
             one.broker.pause([partition for partition in partitions if partition.partition == 1])
-            one.broker.seek(TopicPartition(topic, 0), 2)
+            one.seek(TopicPartition(topic, 0), 2)
 
         one.at_assign = prepare
         one.start(topic)
@@ -254,10 +254,10 @@ class BrokerConformance:
         drive([alone], lambda: len(alone.received) == 2)
         assert alone.broker.committed([first, second]) == {first: None, second: None}
         answers: list[list[CommitResult]] = []
-        alone.broker.commit([CommitMark(first, 2, 0)], "the mark", answers.append)
+        alone.broker.commit([CommitMark(first, 2, 0, "the mark")], answers.append)
         assert answers == []
         drive([alone], lambda: len(answers) == 1)
-        assert answers[0][0][:2] == (CommitMark(first, 2, 0), "ok")
+        assert answers[0][0][:2] == (CommitMark(first, 2, 0, "the mark"), "ok")
         held = alone.broker.committed([first, second])
         assert held == {first: Committed(2, 0, "the mark"), second: None}
 
@@ -266,8 +266,8 @@ class BrokerConformance:
         world.produce(first.topic, _records("a", "b", "c"), 0)
         answers: list[tuple[str, list[CommitResult]]] = []
         for offset in (1, 2, 3):
-            alone.broker.commit([CommitMark(first, offset)], "m", partial(_note, answers, f"first {offset}"))
-        alone.broker.commit([CommitMark(second, 0)], "m", partial(_note, answers, "second"))
+            alone.broker.commit([CommitMark(first, offset)], partial(_note, answers, f"first {offset}"))
+        alone.broker.commit([CommitMark(second, 0)], partial(_note, answers, "second"))
         drive([alone], lambda: len(answers) == 4)
         assert [name for name, _ in answers] == ["first 1", "first 2", "first 3", "second"]
         assert [got[0].mark.offset for _, got in answers] == [1, 2, 3, 0]
@@ -280,7 +280,7 @@ class BrokerConformance:
         first = committing(member(group)).start(topic)
         drive([first], lambda: len(first.received) == 2)
         partition = TopicPartition(topic, 0)
-        (result,) = first.broker.commit_now([CommitMark(partition, 1, 0)], "now", 10.0)
+        (result,) = first.broker.commit_now([CommitMark(partition, 1, 0, "now")], 10.0)
         assert result.verdict == "ok"
         assert first.broker.committed([partition])[partition] == Committed(1, 0, "now")
         first.broker.close(10.0)
@@ -293,7 +293,7 @@ class BrokerConformance:
         world.produce(topic, _records("a", "b", "c"))
         first = member(group).start(topic)
         drive([first], lambda: len(first.received) == 3)
-        first.broker.commit_now([CommitMark(TopicPartition(topic, 0), 2)], "", 10.0)
+        first.broker.commit_now([CommitMark(TopicPartition(topic, 0), 2)], 10.0)
         first.broker.close(10.0)
         second = member(group).start(topic)
         drive([second], lambda: len(second.received) == 1)
@@ -301,9 +301,83 @@ class BrokerConformance:
 
     def test_a_commit_just_before_close_is_answered(self, alone: Member) -> None:
         answers: list[list[CommitResult]] = []
-        alone.broker.commit([CommitMark(min(alone.owned), 0)], "", answers.append)
+        alone.broker.commit([CommitMark(min(alone.owned), 0)], answers.append)
         alone.broker.close(10.0)
         assert [result.verdict for result in answers[0]] == ["ok"]
+
+    def test_each_commit_has_metadata_of_its_own(self, alone: Member) -> None:
+        first, second = sorted(alone.owned)
+        alone.broker.commit_now([CommitMark(first, 0, None, "one"), CommitMark(second, 0, None, "two")], 10.0)
+        held = alone.broker.committed([first, second])
+        assert {each: known and known.metadata for each, known in held.items()} == {first: "one", second: "two"}
+
+    # ---------------------------------------------------------------------------------------------------------- logs
+
+    def test_nothing_is_returned_before_the_first_seek(self, world: World, member: Callable[..., Member]) -> None:
+        topic = world.topic()
+        world.produce(topic, _records("a", "b"))
+        one = member(world.group())
+        one.begins = False
+        one.start(topic)
+        drive([one], lambda: len(one.owned) == 1)
+        for _ in range(20):
+            assert one.poll() == []
+        one.seek(TopicPartition(topic, 0), 1)
+        drive([one], lambda: len(one.received) == 1)
+        assert one.values() == _bytes("b")
+
+    def test_the_bounds_of_logs_are_told(self, world: World, alone: Member) -> None:
+        first, second = sorted(alone.owned)
+        world.produce(first.topic, _records("a", "b", "c"))
+        bounds = alone.broker.log_bounds([first, second])
+        assert [each[:2] for each in (bounds[first], bounds[second])] == [(0, 3), (0, 0)]
+        assert bounds[first].topic_id == bounds[second].topic_id
+        assert bool(bounds[first].topic_id) == ("topic ids" in world.abilities)
+        assert not bounds[first].diverged
+
+    def test_what_is_no_message_at_the_end_of_a_log_is_told_as_passed(self, world: World, alone: Member) -> None:
+        _need(world, "gaps")
+        partition = min(alone.owned)
+
+        def passed_to_the_end() -> bool:  # a transaction's marker may still be on its way when it has ended
+            end = alone.broker.log_bounds([partition])[partition].end
+            return alone.news[-1:] == [Passed(partition, end)]
+
+        world.gap(partition.topic)  # a log without a message
+        drive([alone], passed_to_the_end)
+        world.produce(partition.topic, _records("a"))
+        world.gap(partition.topic)
+        drive([alone], lambda: alone.values() == _bytes("a") and passed_to_the_end())
+
+    def test_what_was_deleted_before_it_was_read_is_told(self, world: World, alone: Member) -> None:
+        _need(world, "deletion")
+        partition = min(alone.owned)
+        world.produce(partition.topic, _records("a"))
+        drive([alone], lambda: len(alone.received) == 1)
+        alone.broker.pause([partition])
+        world.produce(partition.topic, _records("b", "c", "d"))
+        world.delete_records(partition, 3)
+        alone.broker.resume([partition])
+        drive([alone], lambda: len(alone.received) == 2)
+        assert alone.values() == _bytes("a", "d")
+        assert alone.news == [Deleted(partition, 1, 3)]
+
+    def test_a_topic_that_is_made_anew_is_lost_and_assigned_again(
+        self, world: World, member: Callable[..., Member]
+    ) -> None:
+        """Also where the new log is as long as the old one was read: nothing of it is passed over."""
+        _need(world, "deletion")
+        topic = world.topic()
+        one = member(world.group()).start(topic)
+        world.produce(topic, _records("a", "b"))
+        drive([one], lambda: len(one.received) == 2)
+        (before,) = one.broker.log_bounds([TopicPartition(topic, 0)]).values()
+        world.recreate(topic)
+        world.produce(topic, _records("c", "d", "e"))
+        drive([one], lambda: one.values()[-3:] == _bytes("c", "d", "e"))
+        assert one.history[1][0] in ("lost", "revoked")
+        (after,) = one.broker.log_bounds([TopicPartition(topic, 0)]).values()
+        assert after.topic_id != before.topic_id
 
     # ------------------------------------------------------------------------------------------------------- publish
 

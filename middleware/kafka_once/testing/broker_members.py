@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from kafka_once.errors import BrokerUnavailable
 from kafka_once.message import Message, TopicPartition
-from kafka_once.ports import Broker, CommitMark, Outgoing
+from kafka_once.ports import Broker, CommitMark, Deleted, Outgoing, Passed
 
 __all__ = ["Member", "World", "committing", "drive"]
 
@@ -17,7 +18,7 @@ class World(Protocol):
 
     Attributes:
         abilities: of "gaps", "static" (members with an instance id), "missing topics" (they are refused), "records"
-            (keys, headers and timestamps are kept).
+            (keys, headers and timestamps are kept), "topic ids", "deletion" (of records, and of topics).
 
     """
 
@@ -43,15 +44,29 @@ class World(Protocol):
         """Use up an offset that no consumer sees."""
         ...
 
+    def delete_records(self, partition: TopicPartition, before: int) -> None:
+        """Delete what stands before an offset, as retention does."""
+        ...
+
+    def recreate(self, topic: str) -> None:
+        """Delete the topic and make it anew at once, with one partition."""
+        ...
+
 
 class Member:
-    """A broker, and what happened to it, in order."""
+    """A broker, and what happened to it, in order.
+
+    It starts each partition at what is committed or, without that, at the log's start; `begins` = False: not at all.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.owned: set[TopicPartition] = set()
         self.history: list[tuple[str, list[TopicPartition]]] = []
         self.received: list[Message] = []
+        self.news: list[Passed | Deleted] = []
+        self.begins = True
+        self._fresh: set[TopicPartition] = set()
         self.max_messages = 100  # in one poll
         self.at_assign: Callable[[Sequence[TopicPartition]], None] = lambda _partitions: None
         self.at_revoke: Callable[[Sequence[TopicPartition]], None] = lambda _partitions: None
@@ -71,12 +86,32 @@ class Member:
             assert partition in self.owned, f"{message!r} of a partition that is not owned"
             assert partition in owned_before, f"{message!r} in the poll that assigned its partition"
         self.received += messages
+        self.news += self.broker.news()
+        self._begin()
         return messages
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read on there."""
+        self._fresh.discard(partition)
+        self.broker.seek(partition, offset)
+
+    def _begin(self) -> None:
+        fresh = sorted(self._fresh)
+        if not fresh or not self.begins:
+            return
+        try:
+            logs, committed = self.broker.log_bounds(fresh), self.broker.committed(fresh)
+        except BrokerUnavailable:
+            return
+        for partition in fresh:
+            held = committed[partition]
+            self.seek(partition, logs[partition].start if held is None else held.offset)
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Of `Rebalances`."""
         assert self.owned.isdisjoint(partitions), "assigned twice"
         self.owned.update(partitions)
+        self._fresh.update(partitions)
         self.history.append(("assigned", sorted(partitions)))
         self.at_assign(partitions)
 
@@ -85,12 +120,14 @@ class Member:
         assert self.owned.issuperset(partitions), "revoked what was not owned"
         self.at_revoke(partitions)
         self.owned.difference_update(partitions)
+        self._fresh.difference_update(partitions)
         self.history.append(("revoked", sorted(partitions)))
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Of `Rebalances`."""
         assert self.owned.issuperset(partitions), "lost what was not owned"
         self.owned.difference_update(partitions)
+        self._fresh.difference_update(partitions)
         self.history.append(("lost", sorted(partitions)))
 
     def values(self, partition: int | None = None) -> list[bytes | None]:
@@ -112,8 +149,8 @@ def committing(member: Member) -> Member:
 
     def commit(partitions: Sequence[TopicPartition]) -> None:
         ends = {TopicPartition(message.topic, message.partition): message.offset + 1 for message in member.received}
-        marks = [CommitMark(partition, ends[partition], 0) for partition in partitions if partition in ends]
-        results = member.broker.commit_now(marks, "revoked", 10.0)
+        marks = [CommitMark(partition, ends[partition], 0, "revoked") for partition in partitions if partition in ends]
+        results = member.broker.commit_now(marks, 10.0)
         assert [result.verdict for result in results] == ["ok"] * len(marks)
 
     member.at_revoke = commit

@@ -46,19 +46,17 @@ class WatchedBroker:
             self._ledger.write_events("polled", [len(messages)])
         return messages
 
-    def commit(
-        self, marks: Sequence[CommitMark], metadata: str, on_result: Callable[[list[CommitResult]], None]
-    ) -> None:
+    def commit(self, marks: Sequence[CommitMark], on_result: Callable[[list[CommitResult]], None]) -> None:
         def on_told_result(results: list[CommitResult]) -> None:
             self._tell_results(results)
             on_result(results)
 
         self._tell_commit(marks)
-        self._broker.commit(marks, metadata, on_told_result)
+        self._broker.commit(marks, on_told_result)
 
-    def commit_now(self, marks: Sequence[CommitMark], metadata: str, timeout_s: float) -> list[CommitResult]:
+    def commit_now(self, marks: Sequence[CommitMark], timeout_s: float) -> list[CommitResult]:
         self._tell_commit(marks)
-        results = self._broker.commit_now(marks, metadata, timeout_s)
+        results = self._broker.commit_now(marks, timeout_s)
         self._tell_results(results)
         return results
 
