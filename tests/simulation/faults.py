@@ -128,6 +128,16 @@ def _replace(world: World) -> bool:
     return True
 
 
+def _expire(world: World) -> bool:
+    """The group's offset of a partition expires. Without a store nobody knows then what was done."""
+    return world.plan.rules.store and world.group.expire_one()
+
+
+def _late_commit(world: World) -> bool:
+    """A commit of ours that was on its way for long comes last: the group's offset goes back."""
+    return world.plan.rules.store and world.group.go_back_one()
+
+
 FAULTS: dict[str, Callable[[World], bool]] = {
     "crash": _crash,
     "pause": _pause,
@@ -140,6 +150,8 @@ FAULTS: dict[str, Callable[[World], bool]] = {
     "silence": _silence,
     "stop": _stop,
     "replace": _replace,
+    "expire": _expire,
+    "late commit": _late_commit,
 }
 
 

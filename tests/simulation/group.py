@@ -45,6 +45,7 @@ class Group:
         self.offsets: dict[TopicPartition, list[int]] = {name: [] for name in names}
         self.committed: dict[TopicPartition, int] = {}
         self.metadata: dict[TopicPartition, str] = {}
+        self.commits: dict[TopicPartition, list[tuple[int, str]]] = {name: [] for name in names}
         self.owners: dict[TopicPartition, Worker] = {}
         self.rewound: set[TopicPartition] = set()
 
@@ -121,6 +122,25 @@ class Group:
         for name in [name for name, owner in self.owners.items() if owner is worker]:
             del self.owners[name]
 
+    # ----------------------------------------------------------------------------------------------- the group's offset
+
+    def expire_one(self) -> bool:
+        names = sorted(self.committed)
+        if names:
+            name = self._world.random.choice(names)
+            del self.committed[name], self.metadata[name]
+            self.rewound.add(name)
+        return bool(names)
+
+    def go_back_one(self) -> bool:
+        """To any offset that was committed before."""
+        names = sorted(name for name in self.committed if len(self.commits[name]) > 1)
+        if names:
+            name = self._world.random.choice(names)
+            self.committed[name], self.metadata[name] = self._world.random.choice(self.commits[name])
+            self.rewound.add(name)
+        return bool(names)
+
     # --------------------------------------------------------------------------------------------------------- commits
 
     def commit(self, commit: Commit) -> list[CommitResult]:
@@ -142,6 +162,7 @@ class Group:
             world.saw("commit rewinds")
         self.committed[mark.partition] = mark.offset
         self.metadata[mark.partition] = mark.metadata
+        self.commits[mark.partition].append((mark.offset, mark.metadata))
         world.note(Committed(worker.name, mark.partition.partition, mark.offset))
         if fate == "unanswered":
             world.saw("commit unanswered")

@@ -287,6 +287,8 @@ class Worker:
 
     def _seek(self, seek: Seek) -> None:
         if seek.partition in self._held:
+            if seek.offset > self.world.group.committed.get(seek.partition, 0):
+                self.world.saw("started at the frontier")
             self._held[seek.partition].position = self.world.group.index_of(seek.partition, seek.offset)
 
     def _go_on(self) -> None:
