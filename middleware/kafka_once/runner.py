@@ -41,7 +41,6 @@ log = logging.getLogger("kafka_once")
 
 _POLL_MESSAGES = 500  # taken from the client at once
 _POLL_FEW = 50  # with a slow handler: what takes longer to take in would hold up its completion
-_LOOK_AGAIN_S = 0.1  # after Kafka did not tell where a partition stands
 _INBOX_ITEMS = 24  # looked at in one turn: what they bring about leaves before the next ones are looked at
 _POLL_EVERY_S = 0.003  # while something is in flight
 _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to stop waits for it
@@ -364,8 +363,8 @@ class Runner:
         try:
             logs, committed = self._broker.log_bounds(fresh), self._broker.committed(fresh)
         except BrokerUnavailable as error:
-            log.warning("Kafka does not tell where %s stands; asked again: %s", ", ".join(map(str, fresh)), error)
-            self._look_up_due_s = self._clock_s() + _LOOK_AGAIN_S
+            log.warning("asked again where reading starts: %s", error)
+            self._look_up_due_s = self._clock_s() + _IDLE_S
             return
         self._fresh = []
         self._tick()
@@ -374,10 +373,8 @@ class Runner:
 
     def _tell_news(self) -> None:
         for news in self._broker.news():
-            if isinstance(news, Passed):
-                self._engine.on_passed(news.partition, news.offset)
-            else:
-                self._engine.on_deleted(news.partition, news.first, news.behind)
+            tell = self._engine.on_passed if isinstance(news, Passed) else self._engine.on_deleted
+            tell(*news)
 
     # ---------------------------------------------------------------------------------------------------------- closing
 

@@ -44,7 +44,6 @@ class Worker:
         self.commits_answered = True
         self.paused: set[TopicPartition] = set()
         self.sought: list[Seek] = []
-        self.notes: list[Note] = []
         self.calls: list[StoreCall] = []
         self.withdrawn = False
         self.observe: Callable[[Note], None] = lambda _note: None
@@ -127,7 +126,6 @@ class Worker:
             self.rejoins.append(effects.rejoin)
             self.engine.on_rejoined()
         self.cancelled += effects.cancel
-        self.notes += effects.notes
         self.running += effects.groups
         for group in effects.groups:
             group.began = True

@@ -72,7 +72,7 @@ class MemoryCluster:
         with self.changed:
             if topic not in self._topics:
                 self._topics_made += 1
-                self._topics[topic] = _Topic(f"id-{self._topics_made}")
+                self._topics[topic] = _Topic(f"{self.cluster_id}-{self._topics_made}")
             logs = self._topics[topic].logs
             logs.extend(_Log() for _ in range(partitions - len(logs)))
             self._balance()

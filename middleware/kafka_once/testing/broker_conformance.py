@@ -16,21 +16,14 @@ import pytest
 
 from kafka_once.errors import BrokerRefused
 from kafka_once.message import TopicPartition
-from kafka_once.ports import CommitMark, CommitResult, Committed, Deleted, Outgoing, Passed
+from kafka_once.ports import CommitMark, CommitResult, Committed, Outgoing
+from kafka_once.testing.broker_log_conformance import LogConformance, need, payloads, records, topic_of
 from kafka_once.testing.broker_members import Member, World, committing, drive
 
 __all__ = ["BrokerConformance"]
 
 
-def _records(*values: str) -> list[Outgoing]:
-    return [Outgoing("", None, value.encode(), ()) for value in values]
-
-
-def _bytes(*values: str) -> list[bytes | None]:
-    return [value.encode() for value in values]
-
-
-class BrokerConformance:
+class BrokerConformance(LogConformance):
     """The suite. Every test makes its own topic and group."""
 
     @pytest.fixture
@@ -62,7 +55,7 @@ class BrokerConformance:
         assert [what for what, _ in alone.history] == ["assigned"]
 
     def test_a_missing_topic_is_refused_with_its_name(self, world: World, member: Callable[..., Member]) -> None:
-        _need(world, "missing topics")
+        need(world, "missing topics")
         with pytest.raises(BrokerRefused, match="no-such-topic"):
             member(world.group()).start("no-such-topic")
 
@@ -77,7 +70,7 @@ class BrokerConformance:
         first = committing(member(group)).start(topic)
         drive([first], lambda: len(first.owned) == 4)
         for number in range(4):
-            world.produce(topic, _records(f"{number}a", f"{number}b"), number)
+            world.produce(topic, records(f"{number}a", f"{number}b"), number)
         drive([first], lambda: len(first.received) == 8)
 
         second = committing(member(group)).start(topic)
@@ -86,10 +79,10 @@ class BrokerConformance:
         assert first.history[1][0] == "revoked"
 
         for number in range(4):
-            world.produce(topic, _records(f"{number}c"), number)
+            world.produce(topic, records(f"{number}c"), number)
         drive([first, second], lambda: len(first.received) + len(second.received) == 12)
         for number in range(4):
-            assert first.values(number) + second.values(number) == _bytes(f"{number}a", f"{number}b", f"{number}c")
+            assert first.values(number) + second.values(number) == payloads(f"{number}a", f"{number}b", f"{number}c")
 
     def test_what_a_member_leaves_goes_to_the_others(self, world: World, member: Callable[..., Member]) -> None:
         group, topic = world.group(), world.topic(2)
@@ -101,7 +94,7 @@ class BrokerConformance:
         drive([second], lambda: len(second.owned) == 2)
 
     def test_a_static_member_that_comes_back_moves_nothing(self, world: World, member: Callable[..., Member]) -> None:
-        _need(world, "static")
+        need(world, "static")
         group, topic = world.group(), world.topic(2)
         first, second = member(group, "one").start(topic), member(group, "two").start(topic)
         drive([first, second], lambda: len(first.owned) == len(second.owned) == 1)
@@ -114,32 +107,32 @@ class BrokerConformance:
     def test_a_member_that_joins_anew_loses_everything_and_begins_where_the_group_stands(
         self, world: World, alone: Member
     ) -> None:
-        topic = _topic(alone)
-        world.produce(topic, _records("a", "b", "c"))
+        topic = topic_of(alone)
+        world.produce(topic, records("a", "b", "c"))
         drive([alone], lambda: len(alone.received) == 3)
         marks = [CommitMark(TopicPartition(topic, 0), 1, 0)]
-        assert [result.verdict for result in alone.broker.commit_now(marks, "", 10.0)] == ["ok"]
+        assert [result.verdict for result in alone.broker.commit_now(marks, 10.0)] == ["ok"]
 
         alone.broker.rejoin("a test")
 
         assert [what for what, _ in alone.history] == ["assigned", "lost"]
         drive([alone], lambda: len(alone.received) == 5)
-        assert alone.values() == _bytes("a", "b", "c", "b", "c")
+        assert alone.values() == payloads("a", "b", "c", "b", "c")
 
     # ------------------------------------------------------------------------------------------------------ messages
 
     def test_messages_come_in_order_and_once(self, world: World, alone: Member) -> None:
-        topic = _topic(alone)
-        world.produce(topic, _records(*[f"a{n}" for n in range(250)]), 0)
-        world.produce(topic, _records(*[f"b{n}" for n in range(250)]), 1)
+        topic = topic_of(alone)
+        world.produce(topic, records(*[f"a{n}" for n in range(250)]), 0)
+        world.produce(topic, records(*[f"b{n}" for n in range(250)]), 1)
         drive([alone], lambda: len(alone.received) >= 500)
-        assert alone.values(0) == _bytes(*[f"a{n}" for n in range(250)])
-        assert alone.values(1) == _bytes(*[f"b{n}" for n in range(250)])
+        assert alone.values(0) == payloads(*[f"a{n}" for n in range(250)])
+        assert alone.values(1) == payloads(*[f"b{n}" for n in range(250)])
         assert [message.offset for message in alone.received if message.partition == 0] == list(range(250))
 
     def test_a_message_has_every_part_of_its_record(self, world: World, alone: Member) -> None:
-        _need(world, "records")
-        topic, now_ms = _topic(alone), time.time() * 1000
+        need(world, "records")
+        topic, now_ms = topic_of(alone), time.time() * 1000
         headers: list[tuple[str, bytes | None]] = [("twice", b"1"), ("none", None), ("twice", b"2"), ("empty", b"")]
         world.produce(
             topic, [Outgoing("", b"k", b"v", headers), Outgoing("", None, None, ()), Outgoing("", b"", b"", ())]
@@ -156,13 +149,13 @@ class BrokerConformance:
         assert (empty.key, empty.value) == (b"", b"")
 
     def test_offsets_with_gaps_are_no_obstacle(self, world: World, alone: Member) -> None:
-        _need(world, "gaps")
-        topic = _topic(alone)
-        world.produce(topic, _records("a"))
+        need(world, "gaps")
+        topic = topic_of(alone)
+        world.produce(topic, records("a"))
         world.gap(topic)
-        world.produce(topic, _records("b"))
+        world.produce(topic, records("b"))
         drive([alone], lambda: len(alone.received) == 2)
-        assert alone.values() == _bytes("a", "b")
+        assert alone.values() == payloads("a", "b")
         gapped = alone.received[1].offset
         assert gapped > 1
         for offset in (1, gapped):  # into the gap, and behind it
@@ -171,23 +164,23 @@ class BrokerConformance:
             assert alone.received.pop().value == b"b"
 
     def test_a_paused_partition_rests_and_loses_nothing(self, world: World, alone: Member) -> None:
-        topic = _topic(alone)
+        topic = topic_of(alone)
         resting, busy = TopicPartition(topic, 0), TopicPartition(topic, 1)
-        world.produce(topic, _records("a", "b"), 0)
+        world.produce(topic, records("a", "b"), 0)
         drive([alone], lambda: len(alone.received) == 2)
         alone.broker.pause([resting])
-        world.produce(topic, _records("c"), 0)
-        world.produce(topic, _records("x"), 1)
-        drive([alone], lambda: alone.values(busy.partition) == _bytes("x"))
+        world.produce(topic, records("c"), 0)
+        world.produce(topic, records("x"), 1)
+        drive([alone], lambda: alone.values(busy.partition) == payloads("x"))
         alone.poll()
-        assert alone.values(0) == _bytes("a", "b")
+        assert alone.values(0) == payloads("a", "b")
         alone.broker.resume([resting])
         drive([alone], lambda: len(alone.values(0)) == 3)
-        assert alone.values(0) == _bytes("a", "b", "c")
+        assert alone.values(0) == payloads("a", "b", "c")
 
     def test_paused_with_messages_waiting_and_resumed_many_times(self, world: World, alone: Member) -> None:
-        topic, expected = _topic(alone), [f"a{n}" for n in range(100)]
-        world.produce(topic, _records(*expected), 0)
+        topic, expected = topic_of(alone), [f"a{n}" for n in range(100)]
+        world.produce(topic, records(*expected), 0)
         alone.max_messages = 7
         for wanted in range(7, 101, 7):
             drive([alone], lambda wanted=wanted: len(alone.received) >= wanted)  # type: ignore[misc]
@@ -195,36 +188,36 @@ class BrokerConformance:
             alone.poll(timeout_s=0)
             alone.broker.resume([TopicPartition(topic, 0)])
         drive([alone], lambda: len(alone.received) >= 100)
-        assert alone.values() == _bytes(*expected)
+        assert alone.values() == payloads(*expected)
 
     def test_seek_goes_back_and_forth(self, world: World, alone: Member) -> None:
-        topic = _topic(alone)
-        world.produce(topic, _records("a", "b", "c", "d"))
+        topic = topic_of(alone)
+        world.produce(topic, records("a", "b", "c", "d"))
         drive([alone], lambda: len(alone.received) == 4)
         alone.broker.seek(TopicPartition(topic, 0), 1)
         drive([alone], lambda: len(alone.received) == 7)
-        assert alone.values() == _bytes("a", "b", "c", "d", "b", "c", "d")
+        assert alone.values() == payloads("a", "b", "c", "d", "b", "c", "d")
         alone.broker.seek(TopicPartition(topic, 0), 0)
         alone.broker.seek(TopicPartition(topic, 0), 3)
         drive([alone], lambda: len(alone.received) == 8)
-        assert alone.values()[7:] == _bytes("d")
+        assert alone.values()[7:] == payloads("d")
 
     def test_a_failed_message_is_paused_sought_and_comes_again(self, world: World, alone: Member) -> None:
-        topic = _topic(alone)
+        topic = topic_of(alone)
         partition = TopicPartition(topic, 0)
-        world.produce(topic, _records("a", "b", "c"))
+        world.produce(topic, records("a", "b", "c"))
         drive([alone], lambda: len(alone.received) == 3)
         alone.broker.pause([partition])
         alone.broker.seek(partition, 1)
         assert alone.poll(timeout_s=0.2) == []
         alone.broker.resume([partition])
         drive([alone], lambda: len(alone.received) == 5)
-        assert alone.values() == _bytes("a", "b", "c", "b", "c")
+        assert alone.values() == payloads("a", "b", "c", "b", "c")
 
     def test_seek_and_pause_work_already_in_on_assigned(self, world: World, member: Callable[..., Member]) -> None:
         topic = world.topic(2)
-        world.produce(topic, _records("a", "b", "c"), 0)
-        world.produce(topic, _records("x"), 1)
+        world.produce(topic, records("a", "b", "c"), 0)
+        world.produce(topic, records("x"), 1)
         one = member(world.group())
 
         def prepare(partitions: Sequence[TopicPartition]) -> None:
@@ -234,13 +227,13 @@ class BrokerConformance:
         one.at_assign = prepare
         one.start(topic)
         drive([one], lambda: len(one.received) == 1)
-        assert one.values() == _bytes("c")
+        assert one.values() == payloads("c")
         one.broker.resume([TopicPartition(topic, 1)])
         drive([one], lambda: len(one.received) == 2)
-        assert one.values() == _bytes("c", "x")
+        assert one.values() == payloads("c", "x")
 
     def test_what_is_not_owned_is_passed_over(self, alone: Member) -> None:
-        stranger = TopicPartition(_topic(alone), 77)
+        stranger = TopicPartition(topic_of(alone), 77)
         alone.broker.pause([stranger])
         alone.broker.resume([stranger])
         alone.broker.seek(stranger, 5)
@@ -250,7 +243,7 @@ class BrokerConformance:
 
     def test_a_commit_is_answered_by_a_later_poll_and_read_back(self, world: World, alone: Member) -> None:
         first, second = sorted(alone.owned)
-        world.produce(first.topic, _records("a", "b"), 0)
+        world.produce(first.topic, records("a", "b"), 0)
         drive([alone], lambda: len(alone.received) == 2)
         assert alone.broker.committed([first, second]) == {first: None, second: None}
         answers: list[list[CommitResult]] = []
@@ -263,7 +256,7 @@ class BrokerConformance:
 
     def test_several_commits_get_each_their_own_answer(self, world: World, alone: Member) -> None:
         first, second = sorted(alone.owned)
-        world.produce(first.topic, _records("a", "b", "c"), 0)
+        world.produce(first.topic, records("a", "b", "c"), 0)
         answers: list[tuple[str, list[CommitResult]]] = []
         for offset in (1, 2, 3):
             alone.broker.commit([CommitMark(first, offset)], partial(_note, answers, f"first {offset}"))
@@ -276,7 +269,7 @@ class BrokerConformance:
         self, world: World, member: Callable[..., Member]
     ) -> None:
         group, topic = world.group(), world.topic()
-        world.produce(topic, _records("a", "b"))
+        world.produce(topic, records("a", "b"))
         first = committing(member(group)).start(topic)
         drive([first], lambda: len(first.received) == 2)
         partition = TopicPartition(topic, 0)
@@ -290,14 +283,14 @@ class BrokerConformance:
 
     def test_reading_goes_on_where_the_group_committed(self, world: World, member: Callable[..., Member]) -> None:
         group, topic = world.group(), world.topic()
-        world.produce(topic, _records("a", "b", "c"))
+        world.produce(topic, records("a", "b", "c"))
         first = member(group).start(topic)
         drive([first], lambda: len(first.received) == 3)
         first.broker.commit_now([CommitMark(TopicPartition(topic, 0), 2)], 10.0)
         first.broker.close(10.0)
         second = member(group).start(topic)
         drive([second], lambda: len(second.received) == 1)
-        assert second.values() == _bytes("c")
+        assert second.values() == payloads("c")
 
     def test_a_commit_just_before_close_is_answered(self, alone: Member) -> None:
         answers: list[list[CommitResult]] = []
@@ -311,101 +304,24 @@ class BrokerConformance:
         held = alone.broker.committed([first, second])
         assert {each: known and known.metadata for each, known in held.items()} == {first: "one", second: "two"}
 
-    # ---------------------------------------------------------------------------------------------------------- logs
-
-    def test_nothing_is_returned_before_the_first_seek(self, world: World, member: Callable[..., Member]) -> None:
-        topic = world.topic()
-        world.produce(topic, _records("a", "b"))
-        one = member(world.group())
-        one.begins = False
-        one.start(topic)
-        drive([one], lambda: len(one.owned) == 1)
-        for _ in range(20):
-            assert one.poll() == []
-        one.seek(TopicPartition(topic, 0), 1)
-        drive([one], lambda: len(one.received) == 1)
-        assert one.values() == _bytes("b")
-
-    def test_the_bounds_of_logs_are_told(self, world: World, alone: Member) -> None:
-        first, second = sorted(alone.owned)
-        world.produce(first.topic, _records("a", "b", "c"))
-        bounds = alone.broker.log_bounds([first, second])
-        assert [each[:2] for each in (bounds[first], bounds[second])] == [(0, 3), (0, 0)]
-        assert bounds[first].topic_id == bounds[second].topic_id
-        assert bool(bounds[first].topic_id) == ("topic ids" in world.abilities)
-        assert not bounds[first].diverged
-
-    def test_what_is_no_message_at_the_end_of_a_log_is_told_as_passed(self, world: World, alone: Member) -> None:
-        _need(world, "gaps")
-        partition = min(alone.owned)
-
-        def passed_to_the_end() -> bool:  # a transaction's marker may still be on its way when it has ended
-            end = alone.broker.log_bounds([partition])[partition].end
-            return alone.news[-1:] == [Passed(partition, end)]
-
-        world.gap(partition.topic)  # a log without a message
-        drive([alone], passed_to_the_end)
-        world.produce(partition.topic, _records("a"))
-        world.gap(partition.topic)
-        drive([alone], lambda: alone.values() == _bytes("a") and passed_to_the_end())
-
-    def test_what_was_deleted_before_it_was_read_is_told(self, world: World, alone: Member) -> None:
-        _need(world, "deletion")
-        partition = min(alone.owned)
-        world.produce(partition.topic, _records("a"))
-        drive([alone], lambda: len(alone.received) == 1)
-        alone.broker.pause([partition])
-        world.produce(partition.topic, _records("b", "c", "d"))
-        world.delete_records(partition, 3)
-        alone.broker.resume([partition])
-        drive([alone], lambda: len(alone.received) == 2)
-        assert alone.values() == _bytes("a", "d")
-        assert alone.news == [Deleted(partition, 1, 3)]
-
-    def test_a_topic_that_is_made_anew_is_lost_and_assigned_again(
-        self, world: World, member: Callable[..., Member]
-    ) -> None:
-        """Also where the new log is as long as the old one was read: nothing of it is passed over."""
-        _need(world, "deletion")
-        topic = world.topic()
-        one = member(world.group()).start(topic)
-        world.produce(topic, _records("a", "b"))
-        drive([one], lambda: len(one.received) == 2)
-        (before,) = one.broker.log_bounds([TopicPartition(topic, 0)]).values()
-        world.recreate(topic)
-        world.produce(topic, _records("c", "d", "e"))
-        drive([one], lambda: one.values()[-3:] == _bytes("c", "d", "e"))
-        assert one.history[1][0] in ("lost", "revoked")
-        (after,) = one.broker.log_bounds([TopicPartition(topic, 0)]).values()
-        assert after.topic_id != before.topic_id
-
     # ------------------------------------------------------------------------------------------------------- publish
 
     def test_what_is_published_is_confirmed_and_can_be_read(self, alone: Member) -> None:
         confirmed: list[Exception | None] = []
         headers: list[tuple[str, bytes | None]] = [("why", b"test"), ("none", None)]
         for number in range(20):
-            alone.broker.publish(Outgoing(_topic(alone), b"key", str(number).encode(), headers), confirmed.append)
+            alone.broker.publish(Outgoing(topic_of(alone), b"key", str(number).encode(), headers), confirmed.append)
         drive([alone], lambda: len(confirmed) == len(alone.received) == 20)
         assert confirmed == [None] * 20
         assert alone.values() == [str(number).encode() for number in range(20)]
         assert (alone.received[0].key, alone.received[0].headers) == (b"key", headers)
 
     def test_a_record_for_a_missing_topic_is_told_to_have_failed(self, world: World, alone: Member) -> None:
-        _need(world, "missing topics")
+        need(world, "missing topics")
         outcomes: list[Exception | None] = []
         alone.broker.publish(Outgoing("no-such-topic", None, b"v", ()), outcomes.append)
         drive([alone], lambda: len(outcomes) == 1)
         assert isinstance(outcomes[0], BrokerRefused)
-
-
-def _need(world: World, ability: str) -> None:
-    if ability not in world.abilities:
-        pytest.skip(f"this broker has no {ability}")
-
-
-def _topic(member: Member) -> str:
-    return next(iter(member.owned)).topic
 
 
 def _note(answers: list[tuple[str, list[CommitResult]]], name: str, results: list[CommitResult]) -> None:
