@@ -155,8 +155,27 @@ FAULTS: dict[str, Callable[[World], bool]] = {
 }
 
 
+_REPLICA_KNOWS_MS = 1_500  # what a replica lacks is younger; the engine tells again what is younger than 2 s
+
+
+def _fail_over(world: World) -> bool:
+    """A replica stops to follow; the next time it is the primary, and what was written in between is forgotten."""
+    if world.replica is None or world.now_ms - world.replica[0] > _REPLICA_KNOWS_MS:
+        world.replica = (world.now_ms, world.store._state.replica())
+        return False
+    _, replica = world.replica
+    world.replica = None
+    world.pass_time(50)  # numbers are greater than the clock, which goes on meanwhile
+    world.wire.fail_over(replica)
+    return True
+
+
+# Only in worlds that ask for it: whoever dies in a failover takes with him what only he knew.
+RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over}
+
+
 def inject(world: World) -> None:
     odds = world.plan.odds.faults
     kind = world.random.choices(list(odds), list(odds.values()))[0] if any(odds.values()) else None
-    if kind is not None and FAULTS[kind](world):
+    if kind is not None and {**FAULTS, **RARE}[kind](world):
         world.saw(f"fault: {kind}")

@@ -16,6 +16,7 @@ from tests.simulation.history import Granted, Over, Recorded
 
 if TYPE_CHECKING:
     from kafka_once.ports import Store
+    from kafka_once.stores.memory import MemoryState
     from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
@@ -174,6 +175,20 @@ class Wire:
         self._store.close_session(session)
         self._end_lease(session.number, "closed")
         return True
+
+    def fail_over(self, replica: MemoryState) -> None:
+        """Another server: connections break, and what was on its way goes down with the old one."""
+        store = self._world.store
+        store._state.fail_over(replica)
+        self._world.pending["late"].clear()
+        self.goodbyes.clear()
+        for worker in list(self._away):
+            del self._away[worker]
+            worker.post(lambda engine: engine.on_silence(StoreUnavailable("no answer")))
+        for number, lease in self._leases.items():
+            known = store._records.workers.get(number)
+            if lease.ends_ms >= 0:
+                lease.ends_ms = -1 if known is None else known.lease_ends_ms
 
     def execute_copy(self, copy: Copy) -> None:
         self._world.saw("late copy executed")

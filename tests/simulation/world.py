@@ -53,6 +53,7 @@ class World:
         self.seen: Counter[str] = Counter()
         self.faulty = True
         self.silent_until_ms = 0
+        self.replica: tuple[int, MemoryState] | None = None
         self.runs_of_key: dict[str, int] = {}
         self.pending: dict[str, list[Any]] = {kind: [] for kind in ("commit", "publish", "late")}
         self._build = build

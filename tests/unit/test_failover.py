@@ -2,7 +2,7 @@
 
 import pytest
 
-from kafka_once.core.calls import CompleteAsk
+from kafka_once.core.calls import CompleteAsk, Exchange, Session
 from kafka_once.core.claims import ClaimAnswer, Claimed, Done, Freed, Grant, claim
 from kafka_once.core.events import Kind
 from kafka_once.core.reminder import Reminder
@@ -137,6 +137,25 @@ def test_a_session_that_was_forgotten_whole_is_opened_anew_and_what_runs_is_clai
     assert worker.outcomes() == {"completed": 1}
 
 
+def test_a_release_and_an_end_that_were_forgotten_are_told_again_so_that_nobody_waits_for_ever(world: World) -> None:
+    worker, other = Worker(world, group_limit=1).own(), Worker(world)
+    worker.deliver("a", "b")
+    replica = world.state.replica()  # a claim, a living session and a living ownership
+    worker.run(ValueError())
+    worker.engine.on_revoked(ROW[:1])
+    worker.engine.on_gone(ROW[:1])
+    worker.turn()
+    world.state.fail_over(replica)
+
+    worker.pass_time(LEASE_MS // 3)
+    for _ in range(4):
+        worker.pass_time(LEASE_MS // 3)
+    other.own().deliver("a")
+
+    assert other.keys == ["a"]
+    assert other.count("in_doubt") == 0
+
+
 def test_without_a_change_of_server_nothing_is_told_twice(world: World) -> None:
     worker = Worker(world).own().deliver("a").run()
     worker.pass_time(LEASE_MS // 3)
@@ -157,16 +176,18 @@ def test_the_change_is_told_to_people(world: World) -> None:
 
 def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
     reminder = Reminder()
+    session = Session(1, 1)
     old, new = CompleteAsk(b"old", 1), CompleteAsk(b"new", 1)
     assert not reminder.meet("one")
-    reminder.keep(1_000, [old])
-    reminder.keep(3_000, [new])
-    reminder.keep(3_001, [])
+    reminder.keep(1_000, Exchange(session, 1, completes=[old]))
+    reminder.keep(3_000, Exchange(session, 2, completes=[new], ends=[7]))
+    reminder.keep(3_001, Exchange(session, 3))
     assert not reminder.meet("")  # nobody knows which server it is
     assert not reminder.meet("one")
 
     assert reminder.meet("two")  # much later, which does not matter
     assert reminder.take_completes() == [new]
+    assert reminder.take_ends() == [7]
     assert not reminder.pending()
 
 
@@ -177,12 +198,12 @@ def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
         (Freed(1, doubt=True, suspect=False), Grant.BUSY),
         (Claimed(2, 20, 1, 5), Grant.BUSY),
         (Claimed(1, 10, 3, 5), Grant.ACQUIRED),
-        (Claimed(1, 10, 2, 5), Grant.ACQUIRED),
+        (Claimed(1, 10, 2, 5), Grant.BUSY),  # it may be done, which was forgotten
         (Claimed(1, 10, 4, 5), Grant.STALE),
         (Done(dead_lettered=False, session=2), Grant.DUPLICATE),
     ],
 )
-def test_in_grace_only_what_is_mine_already_is_granted(record: object, expected: Grant) -> None:
+def test_in_grace_only_the_call_that_was_granted_it_is_granted_it_again(record: object, expected: Grant) -> None:
     answer, after = claim(record, session=1, ownership=10, call=3, fence=9, alone=False, holder_lives=False, grace=True)
     assert answer.grant is expected
     if expected is Grant.BUSY:

@@ -5,7 +5,7 @@ and what is asked, and gives the answer and the record that stands there afterwa
 
     record \ verb                           claim                       complete              release
     (partition has a higher epoch)         SUPERSEDED, nothing written as below              as below
-    (grace, below; neither mine nor done)  BUSY, nothing written       as below              as below
+    (grace, below; not granted, not done)  BUSY, nothing written       as below              as below
     absent                                 ACQUIRED                    APPLIED, forgotten    FENCED
     freed                                  ACQUIRED, inherits          APPLIED               FENCED
     claimed, same session, same call       the same answer again       APPLIED               APPLIED, freed or absent
@@ -21,7 +21,7 @@ Rules for maintainers of this file:
 - A session vouches that nothing runs for a key when it claims that key again under a newer call number.
 - Epochs refuse, they never grant; only an ownership that is over frees a claim.
 - Grace: for a lease after another server answers than before (a restart, a failover) a holder may live whose claim was
-  forgotten. So no key is granted anew, but to a process that says it holds it.
+  forgotten, and what was done may stand as claimed. So no key is granted anew, but to a process that says it holds it.
 - "older" and "newer" compare the record's call number with the asked one: a record with an older call number was
   written by an older call.
 
@@ -156,8 +156,8 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
     """
     if isinstance(record, Done):
         return _DUPLICATE, record
-    if grace and not (isinstance(record, Claimed) and record.session == session):
-        return _BUSY, record
+    if grace and not (isinstance(record, Claimed) and record.session == session and record.call >= call):
+        return _BUSY, record  # an older claim of the session, too: it may have been completed since
     if record is None:
         return _granted(Grant.ACQUIRED, Claimed(session, ownership, call, fence, alone=alone))
     if isinstance(record, Freed):

@@ -193,9 +193,9 @@ class Correspondence:
             session=self.session,
             call=self._last_call,
             completes=completes + self.reminder.take_completes(),
-            releases=[_release_ask(back) for back in self._releases],
+            releases=[*map(_release_ask, self._releases), *self.reminder.take_releases()],
             frontiers=list(self._marks.values()),
-            ends=self._ends,
+            ends=self._ends + self.reminder.take_ends(),
             claims=[*map(_held_ask, held), *_claim_asks(claims)],
         )
 
@@ -224,7 +224,7 @@ class Correspondence:
         session = sent.call.session
         answers = Answers(session, reply.session_lives, sent.call.call)
         answers.another_server = self.reminder.meet(reply.server)
-        self.reminder.keep(sent.sent_ms, sent.call.completes)
+        self.reminder.keep(sent.sent_ms, sent.call)
         answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=True))
         answers.repeated = reply.completes[len(sent.completes) :]
         answers.released = sent.releases

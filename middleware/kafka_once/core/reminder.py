@@ -1,8 +1,9 @@
 """What another server is told again: a failover, or a restart, may have forgotten what was acknowledged last (hole 12).
 
-The last completions, because a key that is done would else be processed again when its repeat comes; and the claims
-that are held, because a key that runs here would else be granted to others. For a lease the store grants nothing anew
-(`claims.py`, grace), so every process that lives has said its part before anybody can take what was forgotten.
+The last completions, because a key that is done would else be processed again when its repeat comes; the last releases
+and ends of ownerships, because a claim that is nobody's would else be kept from all others as long as we live; and the
+claims that are held, because a key that runs here would else be granted to others. For a lease the store grants nothing
+anew (`claims.py`, grace), so every process that lives has said its part before anybody can take what was forgotten.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 from kafka_once.core.delivery import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from kafka_once.core.calls import CompleteAsk
+    from kafka_once.core.calls import CompleteAsk, Exchange, ReleaseAsk
     from kafka_once.core.delivery import Delivery
 
 __all__ = ["Reminder"]
@@ -29,8 +30,10 @@ _HOLDING = (Phase.READY, Phase.RUNNING, Phase.PUBLISHING)
 class Reminder:
     def __init__(self) -> None:
         self._server = ""
-        self._kept: deque[tuple[int, Sequence[CompleteAsk]]] = deque()
+        self._kept: deque[tuple[int, Exchange]] = deque()
         self._completes: deque[CompleteAsk] = deque()
+        self._releases: list[ReleaseAsk] = []
+        self._ends: list[int] = []
         self._held: list[Delivery] = []
 
     def meet(self, server: str) -> bool:
@@ -40,15 +43,17 @@ class Reminder:
         first, self._server = not self._server, server
         if first:
             return False
-        for _, completes in self._kept:
-            self._completes.extend(completes)
+        for _, exchange in self._kept:
+            self._completes.extend(exchange.completes)
+            self._releases.extend(exchange.releases)
+            self._ends.extend(exchange.ends)
         self._kept.clear()
         return True
 
-    def keep(self, sent_ms: int, completes: Sequence[CompleteAsk]) -> None:
-        """These were answered, in a call that was sent then."""
-        if completes:
-            self._kept.append((sent_ms, completes))
+    def keep(self, sent_ms: int, exchange: Exchange) -> None:
+        """Remember what was answered, and when it had been sent."""
+        if exchange.completes or exchange.releases or exchange.ends:
+            self._kept.append((sent_ms, exchange))
         while self._kept and self._kept[0][0] < sent_ms - _WINDOW_MS:
             self._kept.popleft()
 
@@ -57,10 +62,18 @@ class Reminder:
         self._held = list(deliveries)
 
     def pending(self) -> bool:
-        return bool(self._completes or self._held)
+        return bool(self._completes or self._releases or self._ends or self._held)
 
     def take_completes(self) -> list[CompleteAsk]:
         return [self._completes.popleft() for _ in range(min(len(self._completes), _AT_ONCE))]
+
+    def take_releases(self) -> list[ReleaseAsk]:
+        releases, self._releases = self._releases, []
+        return releases
+
+    def take_ends(self) -> list[int]:
+        ends, self._ends = self._ends, []
+        return ends
 
     def take_held(self) -> list[Delivery]:
         """Those that hold their claim still, under an ownership that can carry it."""

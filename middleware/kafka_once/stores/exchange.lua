@@ -193,15 +193,20 @@ end
 
 local CLEAN = struct.pack(ANSWER, ACQUIRED, 0, 0, fence)
 
-local function is_mine(record)
-  return record and string_byte(record) == CLAIMED and struct.unpack('<I8', record, 7) == session
+-- Whether this very call was granted it, or a later one.
+local function was_granted(record)
+  if not record or string_byte(record) ~= CLAIMED then
+    return false
+  end
+  local _, _, _, holder, _, its_call = struct.unpack(CLAIMED_RECORD, record)
+  return holder == session and its_call >= call
 end
 
 local function claim(first, rest, number, own, offset, alone, held)
   local record, key = record_of(first, rest)
   if type(record) == 'number' then
     return DUPLICATE
-  elseif in_grace and not held and not is_mine(record) then
+  elseif in_grace and not held and not was_granted(record) then
     return BUSY
   elseif record then
     return claim_with_past(record, key, first, rest, number, own, offset, alone)

@@ -159,6 +159,7 @@ class MemoryStore:
         self._remember_ms = remember_ms
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._state = state or MemoryState()
+        self._server = ""  # the one that answered last
 
     @property
     def _records(self) -> _Records:
@@ -275,9 +276,10 @@ class MemoryStore:
     def _now_ms(self) -> int:
         """The time of a call. Another server than with the call before begins the grace period."""
         now_ms, records, server = self._clock_ms(), self._records, self._state.server
-        if records.server not in ("", server):
+        before = records.server or self._server  # the namespace's own memory may be lost whole
+        if records.server != server and before not in ("", server):
             records.grace_until_ms = now_ms + self._lease_ms
-        records.server = server
+        records.server = self._server = server
         return now_ms
 
     def _complete(self, ask: CompleteAsk, now_ms: int) -> Completion:
