@@ -39,8 +39,10 @@ def guarded() -> Iterator[GuardedRedis]:
 
 @pytest.fixture
 def pair() -> Iterator[GuardedRedis]:
-    """One replica and one sentinel, which needs no election."""
-    with or_skip(lambda: GuardedRedis(replicas=1, sentinels=1, password=SECRET)) as started:
+    """One replica, and one sentinel with a password of its own, which needs no election."""
+    with or_skip(
+        lambda: GuardedRedis(replicas=1, sentinels=1, password=SECRET, sentinel_password="another")
+    ) as started:
         yield started
 
 

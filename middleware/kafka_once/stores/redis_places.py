@@ -82,8 +82,8 @@ def _place_of(url: str, key: str, timeout_s: float, options: Mapping[str, Any]) 
     if kind == "sentinel":
         addresses = [_address(host, _SENTINEL_PORT) for host in hosts.split(",")]
         service, _, database = parts.path.strip("/").partition("/")
-        if not service:
-            raise ValueError("no service")
+        if not service or not (database or "0").isdecimal():
+            raise ValueError("no service, or no database")
         query = parse_qs(parts.query)
         own = {name: query.pop(f"sentinel_{name}", [None])[0] for name in ("username", "password")}
         host = f"{secret}@service" if secret else "service"

@@ -24,7 +24,8 @@ class GuardedRedis:
         replicas: how many follow the primary.
         sentinels: how many watch; more than half of them agree on a failover.
         config: lines of redis.conf for all servers, over an append-only file.
-        password: of the servers; the sentinels have none.
+        password: of the servers.
+        sentinel_password: of a sentinel that is the only one.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class GuardedRedis:
         sentinels: int = 3,
         config: dict[str, str] | None = None,
         password: str | None = None,
+        sentinel_password: str | None = None,
     ) -> None:
         self._program = program or local_program()
+        self._sentinel_password = sentinel_password
         self._stack = ExitStack()
         self._sentinels: list[tuple[int, ServerProcess]] = []
         settings = {**DURABLE, "repl-diskless-sync-delay": "0", **(config or {})}
@@ -59,6 +62,8 @@ class GuardedRedis:
         secret = f":{password}@" if password else ""
         places = ",".join(f"{HOST}:{port}" for port, _ in self._sentinels)
         self.url = f"redis+sentinel://{secret}{places}/{SERVICE}/0"
+        if sentinel_password:
+            self.url += f"?sentinel_password={sentinel_password}"
 
     def _watch(self, port: int, quorum: int, password: str | None) -> None:
         process = ServerProcess("redis-sentinel")
@@ -73,11 +78,12 @@ class GuardedRedis:
             f"sentinel down-after-milliseconds {SERVICE} 500",
             f"sentinel failover-timeout {SERVICE} 3000",
             *([f"sentinel auth-pass {SERVICE} {password}"] if password else []),
+            *([f"requirepass {self._sentinel_password}"] if self._sentinel_password else []),
         ]
         conf.write_text("\n".join(lines) + "\n")
         process.argv = [*self._program, str(conf), "--sentinel"]
         process.start()
-        process.wait_until(lambda: _answers(own_port), timeout_s=20)
+        process.wait_until(lambda: self._answers(own_port), timeout_s=20)
         self._sentinels.append((own_port, process))
 
     @property
@@ -119,14 +125,14 @@ class GuardedRedis:
     def _told(self) -> dict[str, Any]:
         for port, process in self._sentinels:
             if process.pid is not None:
-                with _client(port) as client:
+                with self._ask(port) as client:
                     told: dict[str, Any] = client.sentinel_master(SERVICE)
                     return told
         raise ServiceUnavailable("no sentinel is left")
 
     def _is_settled(self) -> bool:
         for port, _ in self._sentinels:
-            with _client(port) as client:
+            with self._ask(port) as client:
                 told = client.sentinel_master(SERVICE)
                 others, replicas = int(told["num-other-sentinels"]), int(told["num-slaves"])
                 if others < len(self._sentinels) - 1 or replicas < len(self.servers) - 1:
@@ -134,6 +140,16 @@ class GuardedRedis:
                 if any(each["is_sdown"] or each["is_disconnected"] for each in client.sentinel_slaves(SERVICE)):
                     return False
         return self.replicas_follow()
+
+    def _ask(self, port: int) -> "redis.Redis":
+        return redis.Redis(HOST, port, socket_timeout=5, protocol=2, password=self._sentinel_password)
+
+    def _answers(self, port: int) -> bool:
+        try:
+            with self._ask(port) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
 
     def close(self) -> None:
         """End all of it."""
@@ -146,15 +162,3 @@ class GuardedRedis:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _client(port: int) -> "redis.Redis":
-    return redis.Redis(HOST, port, socket_timeout=5, protocol=2)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with _client(port) as client:
-            return bool(client.ping())
-    except redis.ConnectionError:
-        return False
