@@ -1,8 +1,8 @@
 """Worlds in which the store fails over, again and again, and nobody dies, ends, or is away for a lease: then nothing is
 lost, nothing stands still, nothing runs twice unreported, although up to 1.5 s of what was acknowledged is forgotten.
 
-Who ends in that time takes with him what only he knew; and the list of what was in doubt loses its last entries. So beside
-all the other faults less is promised: nothing is lost, and nothing stands still.
+Who ends in that time takes with him what only he knew; and the list of what was in doubt loses its last entries. So
+among all the other faults less is promised: nothing is lost, and nothing stands still.
 """
 
 from __future__ import annotations

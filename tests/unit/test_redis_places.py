@@ -46,6 +46,18 @@ def found_by(sentinels: Any, address: tuple[str, int]) -> None:
     sentinels._sentinel.discover_master = lambda service: address if service == "claims" else ("wrong", 1)
 
 
+def test_a_primary_that_was_replaced_before_it_answered_is_not_taken() -> None:
+    sentinels: Any = place("redis+sentinel://a/claims")
+    found_by(sentinels, ("primary", 7))
+    sentinels.connection()
+    sentinels.confirm()
+
+    found_by(sentinels, ("replica", 7))
+
+    with pytest.raises(redis.ConnectionError, match="another primary"):
+        sentinels.confirm()
+
+
 @pytest.mark.parametrize(("scheme", "kind"), [("redis", redis.Connection), ("rediss", redis.SSLConnection)])
 def test_sentinels_tell_the_primary_and_the_url_tells_the_rest(scheme: str, kind: type) -> None:
     url = f"{scheme}+sentinel://u:p%2F@a:1,[::1],b/claims/4?sentinel_username=su&sentinel_password=sp&client_name=c"

@@ -51,6 +51,7 @@ class Line:
             self._connection = self._place.connection()
             self._connection.connect()
             self._meet(self._server_info())
+            self._place.confirm()
             for script in self._scripts:  # so that no call is ever told NOSCRIPT, short of a SCRIPT FLUSH
                 self._ask("SCRIPT", "LOAD", script)
         except (redis.RedisError, OSError) as error:

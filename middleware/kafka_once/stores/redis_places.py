@@ -50,6 +50,10 @@ class Place(Protocol):
         """A connection of redis-py to it, not connected yet. Raises redis-py's errors if nobody tells where."""
         ...
 
+    def confirm(self) -> None:
+        """Called when the server has answered for the first time. Raises redis-py's errors if it is not the one."""
+        ...
+
     def failed(self, error: Exception) -> None:
         """What the last connection failed with."""
         ...
@@ -151,6 +155,9 @@ class _OnePlace:
     def connection(self) -> Any:
         return _connect(self._settings)
 
+    def confirm(self) -> None:
+        """There is no other."""
+
     def failed(self, error: Exception) -> None:
         """It is nowhere else."""
 
@@ -166,6 +173,7 @@ class _BySentinels:
         self.shown = shown
         self._service = service
         self._settings = settings
+        self._found: Address | None = None
         # All of them silent must not take longer than one server that is.
         patience_s = max(settings["socket_timeout"] / len(sentinels), 0.1)
         tls = {name: value for name, value in settings.items() if name.startswith("ssl")}
@@ -184,8 +192,16 @@ class _BySentinels:
         )
 
     def connection(self) -> Any:
-        found = self._sentinel.discover_master(self._service)  # type: ignore[no-untyped-call]
-        return _connect(self._settings, Address(*found))
+        self._found = self._ask()
+        return _connect(self._settings, self._found)
+
+    def confirm(self) -> None:
+        """A primary that stood still when they named it, and wakes up now, may be none any more, and not know it."""
+        if self._ask() != self._found:
+            raise redis.ConnectionError("the sentinels name another primary meanwhile")
+
+    def _ask(self) -> Address:
+        return Address(*self._sentinel.discover_master(self._service))  # type: ignore[no-untyped-call]
 
     def failed(self, error: Exception) -> None:
         """Each connection asks anew."""
@@ -208,6 +224,9 @@ class _InCluster:
         if self._owner is None:
             self._owner = self._find_owner()
         return _connect(self._settings, self._owner)
+
+    def confirm(self) -> None:
+        """A node that does not own the slot says so with each call."""
 
     def failed(self, error: Exception) -> None:
         if isinstance(error, MovedError) and self._owner is not None:

@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from kafka_once.testing.services.choosing import ServiceUnavailable
 from kafka_once.testing.services.process import HOST, free_port
 from kafka_once.testing.services.redis import DURABLE, LocalRedis
-from kafka_once.testing.services.redis_programs import Argv, local_program
+from kafka_once.testing.services.redis_programs import Argv, wanted_program
 
 _BUS = 10_000  # a node's own port is its clients' port and this
 
@@ -21,13 +21,13 @@ class RedisCluster:
     """Primaries that share the slots, and replicas. Leaving its `with` block ends all of them.
 
     Args:
-        program: the server's program; this machine's own without it.
+        program: the server's program; the version that KAFKA_ONCE_TEST_REDIS names, or this machine's own, without it.
         primaries: at least three, or no failover finds a majority.
         replicas: of each primary.
     """
 
     def __init__(self, program: Argv | None = None, *, primaries: int = 3, replicas: int = 0) -> None:
-        self._program = program or local_program()
+        self._program = program or wanted_program()
         self._stack = ExitStack()
         settings = {
             **DURABLE,

@@ -74,6 +74,12 @@ VERSIONS: dict[str, Callable[[], Argv]] = {
 """Versions that the tests run on, and how each is found."""
 
 
+def wanted_program() -> Argv:
+    """The version that KAFKA_ONCE_TEST_REDIS names; this machine's own server if it names none."""
+    wanted = os.environ.get("KAFKA_ONCE_TEST_REDIS", "").strip()
+    return program_of(wanted) if wanted in VERSIONS else local_program()
+
+
 def program_of(version: str) -> Argv:
     """The program of that version, and the arguments that come first. ServiceUnavailable tells why there is none."""
     argv = VERSIONS[version]()

@@ -11,7 +11,7 @@ from kafka_once.testing.services.choosing import ServiceUnavailable
 from kafka_once.testing.services.process import HOST, ServerProcess, free_port
 from kafka_once.testing.services.redis import DURABLE, LocalRedis
 from kafka_once.testing.services.redis_cluster import wait_until
-from kafka_once.testing.services.redis_programs import Argv, local_program
+from kafka_once.testing.services.redis_programs import Argv, wanted_program
 
 SERVICE = "claims"
 
@@ -20,7 +20,7 @@ class GuardedRedis:
     """One primary, its replicas, and sentinels. Leaving its `with` block ends all of them.
 
     Args:
-        program: the server's program; this machine's own without it.
+        program: the server's program; the version that KAFKA_ONCE_TEST_REDIS names, or this machine's own, without it.
         replicas: how many follow the primary.
         sentinels: how many watch; more than half of them agree on a failover.
         config: lines of redis.conf for all servers, over an append-only file.
@@ -38,7 +38,7 @@ class GuardedRedis:
         password: str | None = None,
         sentinel_password: str | None = None,
     ) -> None:
-        self._program = program or local_program()
+        self._program = program or wanted_program()
         self._sentinel_password = sentinel_password
         self._stack = ExitStack()
         self._sentinels: list[tuple[int, ServerProcess]] = []
@@ -104,9 +104,15 @@ class GuardedRedis:
         wait_until(lambda: int(self._told()["port"]) != ended.port, "the sentinels name another primary")
 
     def replicas_follow(self) -> bool:
-        """Whether every replica has all that was written."""
-        with self.primary.client() as client:
-            return bool(client.wait(len(self.servers) - 1, 1000) >= len(self.servers) - 1)
+        """Whether every replica has all that is written by now."""
+        primary = self.primary
+        written = _replication(primary)["master_repl_offset"]
+        told = [_replication(server) for server in self.servers if server is not primary]
+        return all(each["master_link_status"] == "up" and each["slave_repl_offset"] >= written for each in told)
+
+    def wait_for_replicas(self) -> None:
+        """Wait until they have all that is written by now."""
+        wait_until(self.replicas_follow, "the replicas follow")
 
     def cut_off_replicas(self) -> None:
         """From now on they get nothing of what is written. For servers with a password."""
@@ -162,3 +168,9 @@ class GuardedRedis:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _replication(server: LocalRedis) -> dict[str, Any]:
+    with server.client() as client:
+        told: dict[str, Any] = client.info("replication")
+        return told
