@@ -98,6 +98,23 @@ def test_a_key_that_runs_is_claimed_again_also_after_its_partition_was_lost(worl
     assert other.outcomes() == {"redelivery": 1}
 
 
+def test_a_key_whose_handler_is_overdue_is_not_claimed_again(world: World) -> None:
+    hung = Worker(world, deadline_ms_of=lambda _topic: 1_000).own().deliver("a")
+    other = Worker(world).own(ROW[1])
+    hung.running[0].began = True
+    hung.pass_time(1_100).pass_time(1_000)
+    assert hung.count("overdue") == 1
+    world.state.fail_over(world.state.replica())
+    for _ in range(5):
+        hung.pass_time(LEASE_MS // 3)
+        other.pass_time(0)
+
+    other.deliver("a", partition=ROW[1])
+
+    assert hung.count("store_changes") == 1
+    assert other.keys == ["a"]
+
+
 def test_new_work_goes_on_when_the_grace_period_is_over(world: World) -> None:
     worker = Worker(world).own()
     world.state.fail_over(world.state.replica())

@@ -137,6 +137,7 @@ class Delivery:
         "message",
         "offset",
         "outcome",
+        "overdue",
         "partition",
         "phase",
         "reason",
@@ -171,6 +172,7 @@ class Delivery:
         self.settled = False  # at most once: before it runs
         self.suspect = False
         self.alone = False
+        self.overdue = False  # its handler runs on, and its claim was given back
         self.held = False  # a suspect whose turn has not come: its claim is held
         self.refusals = 0  # BUSY and the like, in a row
         self.reason = ""  # of its dead letter

@@ -78,4 +78,9 @@ class Reminder:
     def take_held(self) -> list[Delivery]:
         """Those that hold their claim still, under an ownership that can carry it."""
         held, self._held = self._held, []
-        return [d for d in held if d.phase in _HOLDING and not d.settled and d.digest and d.partition.ownership]
+        return [delivery for delivery in held if _holds(delivery)]
+
+
+def _holds(delivery: Delivery) -> bool:
+    claimed = delivery.digest is not None and not delivery.settled and not delivery.overdue
+    return claimed and delivery.phase in _HOLDING and delivery.partition.ownership is not None

@@ -101,6 +101,7 @@ class Watch:
         desk = self._desk
         delivery = group.deliveries[group.seen]
         group.overdue = group.seen
+        delivery.overdue = True
         group.begin_before_ms = 0  # what stands behind it in its group comes back
         desk.counters.add("overdue")
         desk.note(Kind.OVERDUE, delivery.partition, delivery, text=f"after {ran_ms / 1000:.1f} s")
