@@ -56,6 +56,7 @@ def count_happenings(books: Books, deeds: dict[str, int]) -> dict[str, int]:
         "revoked": told["revoked"],
         "lost": told["lost"],
         "sessions_over": told["note:session_over"],
+        "self_fenced": told["note:self_fenced"],
         "superseded": told["note:superseded"],
         "taken_over": len(campaign.reported),
         "run_again": len({rerun.later.key for rerun in find_reruns(campaign.ledger)}),
