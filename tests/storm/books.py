@@ -103,7 +103,7 @@ class Books:
         mine = (e.time_ns for e in (*self.campaign.starts, *self.campaign.ledger) if _same_lane(e, start))
         before = max((time_ns for time_ns in mine if time_ns < start.time_ns), default=0)
         return any(
-            before <= span.ended_ns <= start.time_ns <= span.ended_ns + 2000 * _MS for span in self.spans[start.life]
+            before <= span.ended_ns <= start.time_ns <= span.ended_ns + 1000 * _MS for span in self.spans[start.life]
         )
 
     def given_to_another(self, start: Entry) -> Event | None:
