@@ -15,6 +15,11 @@ from tests.storm.books import Books, Run
 __all__ = ["CHECKERS", "Finding", "check"]
 
 _MS = 1_000_000
+_NEVER_HAPPENS = {
+    *("raised", "gave_up", "dead_lettered", "unpublished", "skipped", "unusable", "overdue"),
+    *("forgotten", "memory_lost", "store_changed"),
+    *("offsets_gone", "reset_back", "reset_ahead", "topic_recreated", "messages_deleted", "log_truncated"),
+}
 _FAILED_STARTS = 2  # in one storm
 _TOLD_NS = 3_000 * _MS  # several heartbeats, for the machine may be busy
 
@@ -166,6 +171,17 @@ def nobody_trespasses(books: Books) -> Finding:
     return Finding("nobody trespasses", looked, wrong, windows)
 
 
+def no_false_alarms(books: Books) -> Finding:
+    """No member reports what did not happen: nobody reset or deleted anything, the store kept all, nothing raised."""
+    told = [event for event in books.campaign.events if event.kind.startswith("note:")]
+    wrong = [
+        f"{event.life} reported {event.kind.removeprefix('note:')} of {event.number}@{event.offset}"
+        for event in told
+        if event.kind.removeprefix("note:") in _NEVER_HAPPENS
+    ]
+    return Finding("no false alarms", len(told), wrong)
+
+
 def comes_to_rest(books: Books) -> Finding:
     """After the storm all is settled within the bound, members end cleanly, each delivery has an outcome.
 
@@ -208,6 +224,7 @@ CHECKERS: tuple[Callable[[Books], Finding], ...] = (
     second_runs_have_a_cause,
     in_order,
     nobody_trespasses,
+    no_false_alarms,
     comes_to_rest,
 )
 

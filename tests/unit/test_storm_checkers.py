@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from kafka_once.core.events import Kind
 from kafka_once.testing.campaign.history import Entry, Event, Exit, Kill, Reported, Sent
 from tests.storm import checkers
 from tests.storm.books import Books
@@ -123,6 +124,7 @@ def test_a_calm_history_breaks_nothing_and_everything_was_looked_at(story):
     story.commit(0, 3)
     story.commit(1, 1)
     story.books.exits.append(Exit("a.0", 0, asked=True))
+    story.tell("note:assigned", 0)
     assert story.broken() == {}
     assert all(story.finding(checker).looked > 0 for checker in CHECKERS)
     assert all(story.finding(checker).windows == 0 for checker in CHECKERS)
@@ -477,6 +479,18 @@ def test_ends_that_are_not_clean_break_it(story):
         "c.0 ended by itself with exit code 1",
         "a.0 ended cleanly with 2 deliveries without an outcome",
     ]
+
+
+def test_what_did_not_happen_must_not_be_reported(story):
+    story.tell("note:assigned", 3)
+    story.tell("note:commit_lost", 3, 7)  # that happens: a process dies between the store's word and Kafka's
+    assert story.finding(checkers.no_false_alarms) == ("no false alarms", 2, [], 0)
+    story.tell("note:memory_lost", 3, 7)
+    assert story.finding(checkers.no_false_alarms).violations == ["a.0 reported memory_lost of 3@7"]
+
+
+def test_the_alarms_are_those_that_the_library_has():
+    assert {f"{name.upper()}" for name in checkers._NEVER_HAPPENS} <= set(Kind.__members__)
 
 
 @pytest.mark.parametrize(("starts", "violations"), [(2, 0), (3, 3)])
