@@ -6,23 +6,29 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from kafka_once.core.events import Counters, Stall
+from kafka_once.core.events import Stall
 from kafka_once.core.order import Order
 from kafka_once.core.semantics import HungPolicy, Semantics
 from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError
 from kafka_once.executors import Handlers
+from kafka_once.health import Health
 from kafka_once.intake import Route, Routes
 from kafka_once.keys import KeyLike
 from kafka_once.member import Adapters, Member, key_rule
+from kafka_once.observers import Observer, Observers
 from kafka_once.settings import Settings
 from kafka_once.signatures import HandlerSignature
+from kafka_once.view import View
 
 __all__ = ["App", "signals_told"]
+
+_OF_HANDLERS = {"scope", "max_key_bytes", "on_missing_key", "on_bad_payload", "semantics"}
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
@@ -34,8 +40,9 @@ class App:
         bootstrap_servers: Kafka's addresses.
         group: the consumer group.
         store: URL of the Redis that holds the claims; needed for `effectively_once`.
-        settings: every other setting by its name; see the table in the README. What is not said here, these three too,
-            is taken from environment variables and from a `settings_file`.
+        observers: told what happens, see `Observer`. Default none.
+        settings: every other setting by its name; see the table in the README. What is not said here (the first three
+            too) is taken from environment variables and from a `settings_file`.
 
     Raises:
         ConfigurationError: a setting is wrong. Nothing was consumed; correct it.
@@ -47,6 +54,7 @@ class App:
         *,
         group: str | None = None,
         store: str | None = None,
+        observers: Sequence[Observer] = (),
         adapters: Adapters | None = None,
         **settings: Any,
     ) -> None:
@@ -54,7 +62,8 @@ class App:
         self._adapters = adapters or Adapters()
         self._routes: list[Route] = []
         self._member: Member | None = None
-        self._counters = Counters()
+        self._observers = Observers(observers)
+        self.view = View(self.settings)
 
     def handler(
         self,
@@ -107,6 +116,44 @@ class App:
             remedy = 'say what identifies the work: key=header("…"), field("…"), record_key() or coordinates()'
             raise ConfigurationError("key", None, f"{semantics} needs one; {remedy}")
 
+    def twin(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        topics: Mapping[str, str] | None = None,
+        observers: Sequence[Observer] = (),
+        adapters: Adapters | None = None,
+    ) -> App:
+        """Another app with the same handlers, not started: so tests run yours elsewhere (docs/testing.md).
+
+        Args:
+            settings: what is different, by name. Settings that handlers were registered with stay as they are.
+            topics: other names for topics, by the name that a handler is registered for. Default: the same.
+            observers: told besides those that this app has.
+            adapters: how the edge is made. Default: as here.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or decides about keys, which the handlers have already.
+        """
+        for name in _OF_HANDLERS & set(settings):
+            raise ConfigurationError(name, settings[name], "the handlers are registered with it: make the app with it")
+        renamed = topics or {}
+        other = App(
+            **(_given(self.settings) | dict(settings)),
+            observers=[*self._observers.users, *observers],
+            adapters=adapters or self._adapters,
+        )
+        routes = [replace(each, topics=tuple(renamed.get(t, t) for t in each.topics)) for each in self._routes]
+        for route in routes:
+            other.settings.check_topics(route.topics)
+        other._routes = routes
+        return other
+
+    @property
+    def topics(self) -> list[str]:
+        """The names and patterns that handlers are registered for."""
+        return Routes(self._routes).topics()
+
     # ------------------------------------------------------------------------------------------------------- running
 
     def run(self) -> None:
@@ -139,10 +186,22 @@ class App:
             )
         self._check_deadlines()
         routes = Routes(self._routes)
-        executor = Handlers(routes, self.settings.concurrency)
-        self._member = Member(self.settings, routes, executor, exclusive=True, adapters=self._adapters)
-        self._counters = self._member.counters
-        self._member.start()
+        executor = Handlers(routes, self.settings.concurrency, self._observers.around)
+        member = Member(
+            self.settings,
+            routes,
+            executor,
+            exclusive=True,
+            adapters=self._adapters,
+            observers=self._observers,
+            view=self.view,
+        )
+        self._member = member  # before it starts: a signal that comes meanwhile must find it
+        try:
+            member.start()
+        except ConfigurationError:
+            self._member = None
+            raise
 
     def _check_deadlines(self) -> None:
         deadlines = [self.settings.handler_deadline, *(route.deadline_ms for route in self._routes)]
@@ -165,7 +224,16 @@ class App:
 
     def stats(self) -> dict[str, int]:
         """Deliveries, processings, one count per outcome, and what else is counted (docs/counters.md)."""
-        return self._counters.as_dict()
+        return self.view.stats()
+
+    def health(self) -> Health:
+        """Whether all is well and, if not, why: what /healthz and /readyz tell (docs/observing.md)."""
+        return self.view.health()
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Host and port where `health_port` is served; None if it is not, or not any more."""
+        return None if self._member is None else self._member.health_address
 
     def stalls(self) -> list[Stall]:
         """The messages whose handlers have been running for longer than `stalled_after`, the longest first: their
@@ -194,3 +262,11 @@ def signals_told(tell: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """What was set, by name, so that other settings can be made from it. Holds passwords: never print it."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    if settings.store is not None:
+        given["store"] = settings.store.get_secret_value()
+    return given

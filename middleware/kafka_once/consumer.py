@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,11 +19,14 @@ from kafka_once.core.semantics import HungPolicy, Semantics
 from kafka_once.deserializers import Deserializer
 from kafka_once.errors import ConfigurationError, KafkaOnceError, NeverCompleted
 from kafka_once.handout import HandOut
+from kafka_once.health import Health
 from kafka_once.intake import Route, Routes
 from kafka_once.keys import KeyLike
 from kafka_once.member import Adapters, Member, key_rule
 from kafka_once.message import Message
+from kafka_once.observers import Observer, Observers
 from kafka_once.settings import Settings
+from kafka_once.view import View
 
 __all__ = ["Consumer", "ConsumerMessage"]
 
@@ -42,11 +46,12 @@ class ConsumerMessage:
         idempotency_key, attempt, in_doubt, fence: see `Message`.
     """
 
-    __slots__ = ("_consumer", "_message")
+    __slots__ = ("_consumer", "_message", "_run")
 
     def __init__(self, consumer: Consumer, message: Message) -> None:
         self._consumer = consumer
         self._message = message
+        self._run: AbstractContextManager[object] | None = None
 
     def topic(self) -> str:
         return self._message.topic
@@ -97,11 +102,18 @@ class ConsumerMessage:
         return self._message.fence
 
     def __enter__(self) -> Self:
+        around = self._consumer._observers.around
+        if around is not None:
+            self._run = around(self._message)
+            self._run.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if self._run is not None:
+            self._run.__exit__(kind, error, trace)
+            self._run = None
         self._consumer._end(self, error)
         return isinstance(error, Exception)
 
@@ -119,6 +131,7 @@ class Consumer:
         key: where the idempotency key stands.
         payload: a confluent-kafka `Deserializer` object; a `field` key is read from what it makes of the payload. The
             loop is given the bytes all the same. Default None: the payload is JSON for such a key.
+        observers: told what happens, see `Observer`. Default none.
         settings: every other setting by its name; see the table in the README. What is said nowhere here is taken from
             environment variables and from a `settings_file`.
 
@@ -133,6 +146,7 @@ class Consumer:
         store: str | None = None,
         key: KeyLike | None = None,
         payload: Deserializer | None = None,
+        observers: Sequence[Observer] = (),
         adapters: Adapters | None = None,
         **settings: Any,
     ) -> None:
@@ -146,8 +160,9 @@ class Consumer:
             remedy = "leave it out: the loop is yours, and what it takes too long for is shown as stalled"
             raise ConfigurationError(name, getattr(self.settings, name), remedy)
         self._rule = key_rule(self.settings, key, payload)
-        given = adapters or Adapters()
-        self._adapters = Adapters(given.broker, given.store, [*given.observers, self._call_back])
+        self._adapters = adapters or Adapters()
+        self._observers = Observers(observers, tell=[self._call_back])
+        self.view = View(self.settings)
         self._executor = HandOut(limit=self.settings.buffer)
         self._callbacks: dict[Kind, RebalanceCallback] = {}
         self._assigned: set[tuple[str, int]] = set()
@@ -172,8 +187,21 @@ class Consumer:
                 self._callbacks[kind] = callback
         self._topics = tuple(topics)
         routes = Routes([Route(self._topics, self._rule, order=self.settings.order)])
-        self._member = Member(self.settings, routes, self._executor, exclusive=False, adapters=self._adapters)
-        self._member.start()
+        member = Member(
+            self.settings,
+            routes,
+            self._executor,
+            exclusive=False,
+            adapters=self._adapters,
+            observers=self._observers,
+            view=self.view,
+        )
+        self._member = member  # before it starts: a signal that comes meanwhile must find it
+        try:
+            member.start()
+        except ConfigurationError:
+            self._member = None
+            raise
 
     def poll(self, timeout: float | None = None) -> ConsumerMessage | None:
         """The next message that needs processing; None if there is none within the time-out (seconds, None: forever).
@@ -307,7 +335,16 @@ class Consumer:
 
     def stats(self) -> dict[str, int]:
         """Deliveries, processings, one count per outcome; see `App.stats`."""
-        return {} if self._member is None else self._member.counters.as_dict()
+        return self.view.stats()
+
+    def health(self) -> Health:
+        """Whether all is well and, if not, why; see `App.health`."""
+        return self.view.health()
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Host and port where `health_port` is served; None if it is not, or not any more."""
+        return None if self._member is None else self._member.health_address
 
     def _joined(self) -> Member:
         if self._member is None:

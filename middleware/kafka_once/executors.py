@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -25,6 +26,9 @@ from kafka_once.message import Message, TopicPartition
 __all__ = ["Executor", "Handlers", "is_late"]
 
 Post = Callable[[Group], None]
+Around = Callable[[Message], AbstractContextManager[object]]
+
+_NOTHING = nullcontext()
 
 
 class Executor(Protocol):
@@ -58,10 +62,16 @@ class Handlers:
 
     What is claimed a little ahead waits here for a place, and whoever ends a group goes on with the next one: so places
     are not empty while the engine and the store are busy with what has ended.
+
+    Args:
+        routes: which handler a topic has.
+        limit: groups at once.
+        around: gives what is entered around each run; None for nothing.
     """
 
-    def __init__(self, routes: Routes, limit: int) -> None:
+    def __init__(self, routes: Routes, limit: int, around: Around | None = None) -> None:
         self._routes = routes
+        self._around = around
         self._places = _Places(limit)
         self._threads = _Threads(self._work, limit)
         self._loop = _Loop(self._work_async)
@@ -133,12 +143,18 @@ class Handlers:
         assert route.handler is not None
         assert route.signature is not None
         results, handler, arguments = group.results, route.handler, route.signature.arguments
+        around = self._around
         started_ns = _began(group)
         for delivery in group.deliveries:
             if self._is_late(group):
                 break
             try:
-                returned = handler(*arguments(_told(delivery)))
+                message = _told(delivery)
+                if around is None:
+                    returned = handler(*arguments(message))
+                else:
+                    with around(message):
+                        returned = handler(*arguments(message))
                 if inspect.isawaitable(returned):
                     _refuse_awaitable(route, returned)
             except BaseException as error:  # noqa: BLE001  (the engine says what it means)
@@ -156,7 +172,9 @@ class Handlers:
             if self._is_late(group):
                 break
             try:
-                await route.handler(*route.signature.arguments(_told(delivery)))  # type: ignore[misc]
+                message = _told(delivery)
+                with self._around(message) if self._around else _NOTHING:
+                    await route.handler(*route.signature.arguments(message))  # type: ignore[misc]
             except asyncio.CancelledError:  # in the middle of something, by us or by its own making
                 late = "at its deadline" if group.overdue is not None else "by itself"
                 group.results.append(InDoubt(f"the handler was cancelled {late}"))

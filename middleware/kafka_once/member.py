@@ -9,22 +9,25 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kafka_once.core.engine import Engine
-from kafka_once.core.events import Counters, Note, Stall
+from kafka_once.core.events import Stall
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, HungPolicy, KeyPolicy, Semantics
 from kafka_once.deserializers import Deserialized, Deserializer
 from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Intake, KeyRule, Routes
 from kafka_once.keys import KeyLike, key_for
-from kafka_once.observers import log_note
+from kafka_once.observers import Observers
 from kafka_once.ports import Broker, Namespace, Store
 from kafka_once.runner import Runner, RunnerSettings
+from kafka_once.serving import Probes
 from kafka_once.store_link import link_to
+from kafka_once.view import View
 
 if TYPE_CHECKING:
     from kafka_once.executors import Executor
@@ -79,7 +82,6 @@ class Adapters:
 
     broker: Callable[[Settings], Broker] = open_broker
     store: Callable[[Settings, Namespace], Store] = open_store
-    observers: list[Callable[[Note], None]] = field(default_factory=lambda: [log_note])
 
 
 def mark_of(namespace: Namespace) -> str:
@@ -116,6 +118,8 @@ class Member:
         exclusive: lanes run one group at a time; False for messages that the user's own loop takes.
         adapters: how the edge is made.
         intake: reads keys. Default: as the routes say.
+        observers: who is told what happens. Default: the log.
+        view: what others see of it, filled here. Default: one of its own.
     """
 
     def __init__(
@@ -127,25 +131,37 @@ class Member:
         exclusive: bool,
         adapters: Adapters,
         intake: Intake | None = None,
+        observers: Observers | None = None,
+        view: View | None = None,
     ) -> None:
+        self.view = view or View(settings)
         self._settings = settings
         self._routes = routes
         self._executor = executor
         self._adapters = adapters
         self._intake = intake or Intake(routes)
+        self._observers = observers or Observers()
         self._rules = _rules(settings, routes, exclusive=exclusive)
         self._runner: Runner | None = None
         self._engine: Engine | None = None
+        self._probes: Probes | None = None
         self._stop_asked = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._main, name="kafka-once-consumer", daemon=True)
-        self.counters = Counters()
         self.error: BaseException | None = None
         self.ended = threading.Event()
 
     def start(self) -> None:
-        """Begin on a thread of its own. What goes wrong is raised by `join`."""
+        """Begin on a thread of its own. What goes wrong is raised by `join`.
+
+        Raises:
+            ConfigurationError: `health_port` cannot be listened at; nothing was consumed.
+        """
         self._pid = os.getpid()
+        if self._settings.health_port is not None:
+            self._probes = self._open_probes(self._settings.health_port)
+        self._observers.open(self.view.counters)
+        self.view.started = True
         self._thread.start()
 
     @property
@@ -167,6 +183,29 @@ class Member:
         """Handlers that run for longer than `stalled_after` now, the longest first; from any thread."""
         engine = self._engine
         return [] if engine is None else list(engine.stalls)
+
+    def _open_probes(self, port: int) -> Probes:
+        metrics = _metrics()
+        probes = Probes(
+            self._settings.health_host, port, self.view.health, None if metrics is None else metrics.exposition
+        )
+        if metrics is not None:
+            metrics.watch(self)
+        return probes
+
+    def _close_probes(self) -> None:
+        """When somebody knows that it has ended. Until then its health tells it."""
+        metrics, probes = _metrics(), self._probes
+        if probes is not None:
+            self._probes = None
+            probes.close()
+            if metrics is not None:
+                metrics.unwatch(self)
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Where its health is served; None if it is not."""
+        return None if self._probes is None else self._probes.address
 
     def stop(self) -> None:
         """Ask it to drain and end; safe in a signal handler, and a second time."""
@@ -191,6 +230,7 @@ class Member:
         if not self.ended.wait(timeout_s):
             return False
         self._thread.join()
+        self._close_probes()
         if self.error is not None:
             raise self.error
         return True
@@ -201,8 +241,9 @@ class Member:
         except ConfigurationError as error:
             self.error = self._settings.placed(error)
         except BaseException as error:  # noqa: BLE001  (raised by join, on the caller's thread)
-            self.error = error
+            self.error = self.view.error = error
         finally:
+            self.view.ended = True
             self.ended.set()
 
     def _run(self) -> None:
@@ -216,8 +257,9 @@ class Member:
             raise
         link = None if store is None else link_to(store)
         depth = 1 if link is None else link.depth
-        rules = replace(self._rules, store_depth=depth, mark=mark_of(namespace))
-        self._engine = Engine(rules, self.counters, lambda topic: self._routes.of(topic).order)
+        outcomes = self._observers.want_outcomes
+        rules = replace(self._rules, store_depth=depth, mark=mark_of(namespace), tell_outcomes=outcomes)
+        self._engine = Engine(rules, self.view.counters, lambda topic: self._routes.of(topic).order)
         self._runner = Runner(
             self._engine,
             broker,
@@ -225,8 +267,9 @@ class Member:
             self._executor,
             self._intake,
             self._runner_settings(),
-            observe=self._observe,
+            observers=self._observers,
         )
+        self.view.picture = self._runner.picture
         if self._stop_asked:
             self._runner.stop()
         self._runner.run()
@@ -255,9 +298,14 @@ class Member:
             report_every_s=None if report_ms is None else report_ms / 1000,
         )
 
-    def _observe(self, note: Note) -> None:
-        for observer in self._adapters.observers:
-            observer(note)
+
+def _metrics() -> ModuleType | None:
+    """The module, None without its extra."""
+    try:
+        from kafka_once import metrics
+    except ImportError:
+        return None
+    return metrics
 
 
 # Without a claim nothing is in doubt after a crash; what a group costs then is only how late its results are seen.

@@ -41,6 +41,7 @@ __all__ = [
     "Exchange",
     "ExchangeReply",
     "FrontierMark",
+    "KnowsEnds",
     "LogBounds",
     "Namespace",
     "Outgoing",
@@ -276,4 +277,14 @@ class Broker(Protocol):
 
     def close(self, timeout_s: float) -> None:
         """Leave the group. Calls `on_revoked` for what is still owned, and returns within the time-out."""
+        ...
+
+
+@runtime_checkable
+class KnowsEnds(Protocol):
+    """A broker that can tell, without asking anybody, where the partitions end. For showing the lag only."""
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Partition → the offset that its next message will have, as of the last fetch; those not known are left out.
+        Never waits."""
         ...

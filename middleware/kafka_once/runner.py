@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kafka_once.boot_clock import boot_clock_s
 from kafka_once.core.engine import Engine
-from kafka_once.core.events import Note
 from kafka_once.core.lane import Group
 from kafka_once.core.rules import Effects
 from kafka_once.dead_letters import dead_letter_of
 from kafka_once.errors import BrokerUnavailable
 from kafka_once.inbox import Inbox
+from kafka_once.log_lines import log_counters
 from kafka_once.message import TopicPartition
+from kafka_once.observers import Observers
+from kafka_once.picture import Picture
 from kafka_once.ports import Passed
 
 if TYPE_CHECKING:
@@ -47,15 +49,6 @@ _IDLE_S = 0.1  # a poll with nothing in flight; a message ends it, a request to 
 _COMMIT_S = 0.001  # a poll while a handler waits for the answer to a commit
 _BUSY_S = 0.005  # a wait for the inbox while something is in flight; new messages wait for it
 _GROUP_S = 0.002  # the same while a group of several runs: its completions leave at most that late
-
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_clock_s() -> float:
-    """Seconds on a clock that never goes back and that goes on while the machine sleeps, where there is one: a lease
-    lapses meanwhile (G03)."""
-    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Runner:
         intake: Intake,
         settings: RunnerSettings,
         *,
-        observe: Callable[[Note], None] = lambda _note: None,
+        observers: Observers | None = None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._engine = engine
@@ -99,8 +92,9 @@ class Runner:
         self._executor = executor
         self._intake = intake
         self._settings = settings
-        self._observe = observe
+        self._observers = observers or Observers()
         self._clock_s = clock_s
+        self.picture = Picture(clock_s)
         self._inbox = Inbox()
         self._running: set[Group] = set()
         self._several: set[Group] = set()  # of these, groups of several messages: looked at while they run
@@ -158,6 +152,7 @@ class Runner:
 
     def _turn(self) -> None:
         self._tick()
+        self.picture.look(self._engine, self._broker, len(self._running))
         self._take_inbox()
         self._tick()  # what was posted may have blocked
         self._perform(self._engine.decide(), inside_callback=False)
@@ -188,7 +183,9 @@ class Runner:
         return messages
 
     def _tick(self) -> None:
-        self._engine.tick(int(self._clock_s() * 1000), random.getrandbits(53))
+        now_s = self._clock_s()
+        self.picture.turned(now_s)
+        self._engine.tick(int(now_s * 1000), random.getrandbits(53))
         if not self._engine.rules.exclusive:
             self._engine.offer(self._executor.room())
 
@@ -251,8 +248,7 @@ class Runner:
             self._broker.pause(effects.pause)
         if effects.resume:
             self._broker.resume(effects.resume)
-        for note in effects.notes:
-            self._observe(note)
+        self._observers.tell(effects)
         self._report()
 
     def _run_handlers(self, effects: Effects) -> None:
@@ -292,6 +288,7 @@ class Runner:
         if group.ended:
             self._running.discard(group)
             self._several.discard(group)
+            self.picture.ran(group)
         self._engine.on_ran(group)
 
     def _post(self, what: Callable[[Engine], None]) -> None:
@@ -304,7 +301,7 @@ class Runner:
             return
         if self._report_due_s:
             counters = self._engine.counters.as_dict()
-            log.info("counters %s", " ".join(f"{name}={count}" for name, count in counters.items() if count))
+            log_counters(counters)
             if self._store is not None and not self._engine.store_is_silent:
                 self._store.report(counters)
         self._report_due_s = now_s + every_s
@@ -337,6 +334,7 @@ class Runner:
 
     def _turn_without_poll(self) -> None:
         self._tick()
+        self.picture.look(self._engine, self._broker, len(self._running))
         self._take_inbox()
         self._perform(self._engine.decide(), inside_callback=True)
         self._wait(_GROUP_S)
@@ -389,6 +387,7 @@ class Runner:
                 self._engine.stop(error)
 
     def _say_goodbye(self) -> None:
+        self._observers.tell(self._engine.untold())
         if self._store is not None:
             self._store.close(self._engine.counters.as_dict())
 

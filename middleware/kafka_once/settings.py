@@ -78,6 +78,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 _DEADLINE_BOUNDS: Any = {"ge": timedelta(seconds=0.1), "le": timedelta(days=1)}
+_ANYWHERE = "0.0.0.0"  # noqa: S104  (probes come from outside the container)
 _REPORT_BOUNDS: Any = {"ge": timedelta(seconds=1), "le": timedelta(days=1)}
 
 
@@ -204,6 +205,18 @@ class Settings(BaseSettings):
     )
     cluster: str = _setting(
         "", "a name of at most 255 characters", "", "Names the Kafka cluster instead of its id", max_length=255
+    )
+    red_after: Duration = _duration(
+        300, 0.1, _DAY, "With `backoff_max`: how long a partition may stand still before health turns red"
+    )
+    health_port: Annotated[int, BeforeValidator(checks.no_bool), Field(ge=0, le=65_535)] | None = _setting(
+        None,
+        "None for no server, or a port from 0 (any that is free) to 65,535",
+        "port",
+        "Where /healthz, /readyz and /metrics are served",
+    )
+    health_host: str = _setting(
+        _ANYWHERE, "an address of this machine", "", "The address that `health_port` is served at", min_length=1
     )
     settings_file: FilePath | None = _setting(
         None, "the path of a TOML file", "", "A TOML file that says what neither the code nor the environment says"

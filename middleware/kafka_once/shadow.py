@@ -105,7 +105,7 @@ class Shadow:
 
     def stats(self) -> dict[str, int]:
         """What would have happened; docs/shadow.md says what each number means."""
-        counters = self._member.counters.as_dict()
+        counters = self._member.view.stats()
         deliveries, repeats, again = (counters[name] for name in ("deliveries", "repeat", "redelivery"))
         return {"deliveries": deliveries, "would_skip": repeats, "read_again": again, **self._tally.counts()}
 
@@ -127,6 +127,7 @@ def _settings(app: Settings, group: str | None, store: str | None) -> Settings:
     changed: dict[str, Any] = {
         "group": group,
         "instance_id": None,
+        "health_port": None,  # the app's own may be served there
         "kafka": {name: value for name, value in app.kafka.items() if name not in ("group.id", "group.instance.id")},
         "semantics": Semantics.EFFECTIVELY_ONCE,
         "dead_letter_topic": None,

@@ -20,8 +20,8 @@ from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
 from kafka_once.cli import commands
 from kafka_once.core.events import Counters, Kind, Outcome
 from kafka_once.dead_letters import HEADER_PREFIX, dead_letter_of
+from kafka_once.log_lines import LEVELS
 from kafka_once.member import Adapters
-from kafka_once.observers import LEVELS
 from kafka_once.producing import Producer
 from kafka_once.settings import Settings, settings_table
 from kafka_once.stores.memory import MemoryState, MemoryStore
@@ -141,6 +141,13 @@ def test_the_example_of_the_senders_half_runs(
     assert capsys.readouterr().out == "0\n"
 
 
+def test_the_example_of_a_test_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_example("decorator", {"__name__": "billing"})
+
+    run_example("memory", names)
+    assert capsys.readouterr().out == "charging 12.50 for p-1\n"
+
+
 # -------------------------------------------------------------------------------------------------- tables are complete
 
 
@@ -222,7 +229,9 @@ def test_every_header_of_a_dead_letter_is_documented() -> None:
 def test_every_module_is_in_the_file_map() -> None:
     package = ROOT / "middleware/kafka_once"
     files = {file for pattern in first_column(section(DESIGN, "File map")) for file in package.glob(pattern)}
-    modules = {file for file in sources("middleware") if file.read_text().strip() and file.name != "__init__.py"}
+    modules = {
+        file for file in sources("middleware/kafka_once") if file.read_text().strip() and file.name != "__init__.py"
+    }
 
     assert len(modules) > 50
     assert {str(file.relative_to(package)) for file in modules - files} == set()

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,28 @@ def test_run_ends_with_0_when_it_was_asked_to_end(call):
     assert result.exit_code == 0, result.output
     assert sys.modules["billing"].app.stats()["completed"] == 1
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_run_logs_json_lines_without_payloads_and_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_app()
+    command = [sys.executable, "-m", "kafka_once.cli", "run", "billing:app"]
+    options = ["--log-level", "DEBUG", "--log-format", "json"]
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=True)
+
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {line["level"] for line in lines} >= {"INFO", "DEBUG"}
+    [outcome] = [line for line in lines if line.get("event") == "OUTCOME"]
+    assert (outcome["topic"], outcome["offset"], outcome["outcome"]) == ("payments", 0, "completed")
+    assert "secret payload" not in ended.stderr
+    assert "key-1" not in ended.stderr
+
+
+def test_run_knows_two_formats_of_logs(call):
+    write_app()
+    result = call("run", "billing:app", "--log-format", "yaml")
+    assert result.exit_code == 2
+    assert "text, json" in result.output
 
 
 @pytest.mark.parametrize(

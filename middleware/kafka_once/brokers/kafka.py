@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers import kafka_commits, kafka_settings
 from kafka_once.brokers.kafka_assignment import Assignment, as_client_partitions
-from kafka_once.brokers.kafka_client import Client, wait_for_first
+from kafka_once.brokers.kafka_client import Client, known_ends, wait_for_first
 from kafka_once.brokers.kafka_commits import Commits, as_partition
 from kafka_once.brokers.kafka_errors import Reaction, error_of, rule_on_event
 from kafka_once.brokers.kafka_logs import Logs
@@ -224,6 +224,10 @@ class KafkaBroker:
         held = {as_partition(answer): kafka_commits.as_committed(answer) for answer in answers}
         self._assignment.positions.start_by_themselves(held)
         return held
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """What the last fetches told; asks nobody and never waits."""
+        return {} if self._client is None else known_ends(self._client.consumer, partitions)
 
     def log_bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
         """Ask the leaders. Raises BrokerUnavailable if there is no definite answer for each of them."""

@@ -23,7 +23,7 @@ from kafka_once.brokers.kafka_start import Troubles
 from kafka_once.errors import ConfigurationError
 from kafka_once.message import TopicPartition
 
-__all__ = ["Client", "Listener", "as_configuration_error", "wait_for_first"]
+__all__ = ["Client", "Listener", "as_configuration_error", "known_ends", "wait_for_first"]
 
 log = logging.getLogger("kafka_once.kafka")
 
@@ -178,6 +178,19 @@ def as_configuration_error(settings: Mapping[str, object], refused: Exception) -
     # A name that nobody knows may be a password's, misspelt.
     hidden = is_secret(setting) or text.startswith("No such")
     return ConfigurationError(setting, "***" if hidden else settings.get(setting, "..."), text)
+
+
+def known_ends(consumer: Consumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where the partitions end as of their last fetch; without those that were not fetched yet."""
+    ends = {}
+    for partition in partitions:
+        try:
+            _low, high = consumer.get_watermark_offsets(ClientPartition(*partition), cached=True)
+        except (KafkaException, RuntimeError):  # RuntimeError: the consumer is closed
+            continue
+        if high >= 0:
+            ends[partition] = high
+    return ends
 
 
 def wait_for_first(consumer: Consumer, max_messages: int, deadline: float) -> list[Any]:

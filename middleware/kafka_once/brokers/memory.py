@@ -149,6 +149,11 @@ class MemoryBroker:
                 raise fault
             return {partition: self._group().committed.get(partition) for partition in partitions}
 
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the logs end."""
+        with self._cluster.changed:
+            return {partition: self._cluster.bounds(partition).end for partition in partitions}
+
     def log_bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, LogBounds]:
         """Where the logs begin and end."""
         with self._cluster.changed:

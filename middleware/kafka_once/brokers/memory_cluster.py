@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from kafka_once.brokers.memory_group import Group
-from kafka_once.message import Message, TopicPartition
+from kafka_once.message import Coordinates, Message, TopicPartition
 from kafka_once.ports import CommitMark, Committed, LogBounds
 
 if TYPE_CHECKING:
@@ -114,12 +114,24 @@ class MemoryCluster:
         partition: int | None = None,
     ) -> int:
         """Append a record and return its offset. Without `partition` the key chooses, without a key it goes in turn."""
+        return self.append(topic, key, value, headers, partition).offset
+
+    def append(
+        self,
+        topic: str,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> Coordinates:
+        """The same, and returns where it stands. The cluster is left out, as in `Message.coordinates`."""
         with self.changed:
             logs = self._topics[topic].logs
-            log = logs[self._choose(key, len(logs)) if partition is None else partition]
+            number = self._choose(key, len(logs)) if partition is None else partition
+            log = logs[number]
             log.records.append(_Record(key, value, tuple(headers), self._now_ms(), log.leader_epoch))
             self.changed.notify_all()
-            return len(log.records) - 1
+            return Coordinates("", topic, number, len(log.records) - 1)
 
     def gap(self, topic: str, partition: int = 0, count: int = 1) -> None:
         """Use up offsets that nobody ever sees, as a transaction's marker or compaction does (D07)."""

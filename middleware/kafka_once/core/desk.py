@@ -42,6 +42,11 @@ class Desk:
         self.stopping = False
         self.error: BaseException | None = None
 
+    def take_effects(self) -> Effects:
+        """What gathered since the last time."""
+        effects, self.effects = self.effects, Effects()
+        return effects
+
     def tick(self, now_ms: int, entropy: int) -> None:
         self.now_ms = self.lanes.now_ms = now_ms
         self.entropy = entropy
@@ -104,6 +109,14 @@ class Desk:
         delivery.reason = reason
         self.effects.publish.append(delivery)
 
+    def on_defect(self, delivery: Delivery, defect: Defect) -> None:
+        """It was not claimed, and cannot be processed as it is."""
+        if defect.fatal:
+            self.lanes.closed(delivery.lane, delivery)
+            self.stop_for(delivery, defect.reason, defect.error)
+        else:
+            self.condemn_for(delivery, defect)
+
     def condemn_for(self, delivery: Delivery, defect: Defect) -> None:
         delivery.error = defect.error
         self.note_giving_up(delivery, defect.error)
@@ -144,6 +157,8 @@ class Desk:
         assert delivery.outcome is None
         delivery.outcome = outcome
         self.counters.add(outcome)
+        if self.rules.tell_outcomes:
+            self.effects.outcomes.append(delivery)
         partition = delivery.partition
         partition.unfinished -= 1
         partition.held_bytes -= delivery.size

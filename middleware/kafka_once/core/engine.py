@@ -23,6 +23,7 @@ from kafka_once.core.handling import Handling
 from kafka_once.core.lane import Group, Lane
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Effects, Rules, StoreCall
+from kafka_once.core.standing import EngineStatus, engine_status
 from kafka_once.errors import ConsumerStopped
 
 if TYPE_CHECKING:
@@ -102,6 +103,14 @@ class Engine:
     def locating(self) -> bool:
         """Whether a partition waits for the answers that say where it starts."""
         return any(partition.held and not partition.located for partition in self._partitions.values())
+
+    def status(self) -> EngineStatus:
+        """What people are shown; looked at now and then, and always when the time was told just before."""
+        return engine_status(self._desk, self._partitions.values())
+
+    def untold(self) -> Effects:
+        """Notes and outcomes that no `decide` has given out; for the very end."""
+        return self._desk.take_effects()
 
     def drained(self, names: Sequence[TopicPartition] | None = None) -> bool:
         """Whether nothing of these partitions (of any, if None) is unfinished and the store knows all of it."""
@@ -335,8 +344,7 @@ class Engine:
             desk.effects.calls = self._next_calls(talk)
         if talk is None or talk.trusted(desk.now_ms):
             desk.effects.commit = self._commits.next(desk.now_ms, self._partitions.values(), talk)
-        effects, desk.effects = desk.effects, Effects()
-        return effects
+        return desk.take_effects()
 
     def _on_due(self) -> None:
         for item in self._desk.lanes.timer.take_due(self._desk.now_ms):
@@ -372,7 +380,7 @@ class Engine:
         for group in self._desk.lanes.choose():
             head = group[0]
             if head.defect is not None and head.digest is None:
-                self._on_defect(head, head.defect)
+                self._desk.on_defect(head, head.defect)
             elif head.digest is None:
                 self._start_unclaimed(group)
             else:
@@ -390,10 +398,3 @@ class Engine:
             self._settle_first(deliveries[0].partition, deliveries)
         else:
             self._desk.start(deliveries)
-
-    def _on_defect(self, delivery: Delivery, defect: Defect) -> None:
-        if defect.fatal:
-            self._desk.lanes.closed(delivery.lane, delivery)
-            self._desk.stop_for(delivery, defect.reason, defect.error)
-        else:
-            self._desk.condemn_for(delivery, defect)

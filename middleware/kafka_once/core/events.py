@@ -72,6 +72,7 @@ class Counters:
         "self_fenced",  # stalls of the process after which it gave up all its partitions
         "stalled",  # handler runs that went on for longer than `stalled_after`
         "overdue",  # handler runs that passed their deadline
+        "observer_failures",  # calls of an observer that raised
     )
 
     __slots__ = ("_values",)

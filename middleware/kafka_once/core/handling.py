@@ -9,6 +9,7 @@ from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.lane import Group
 from kafka_once.core.partition import Tenure
 from kafka_once.core.retries import Verdict, backoff_ms, classify
+from kafka_once.core.standing import note_sign_of_life
 
 if TYPE_CHECKING:
     from kafka_once.core.delivery import Delivery
@@ -85,6 +86,7 @@ class Handling:
 
     def _on_raised(self, delivery: Delivery, error: BaseException) -> None:
         self._desk.counters.add("failures")
+        note_sign_of_life(delivery.partition, delivery.offset, self._desk.now_ms)
         delivery.error = error
         verdict = classify(error)
         if self._desk.at_most_once:

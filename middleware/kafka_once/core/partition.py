@@ -43,11 +43,13 @@ class Partition:
         committed: the offset last confirmed by Kafka.
         floor: nothing below is committed, because another owner's frontier has passed it.
         unfinished: deliveries that the store or a handler may still say something about.
+        head, alive_ms: the first unsettled offset as it was last looked at, and its last sign of life; see standing.py.
         awaiting: at most once: what starts when `committed` reaches the offset.
     """
 
     __slots__ = (
         "_name_lane",
+        "alive_ms",
         "awaiting",
         "claimed_up_to",
         "committed",
@@ -55,6 +57,7 @@ class Partition:
         "floor",
         "found_committed",
         "frontier",
+        "head",
         "held_bytes",
         "lanes",
         "located",
@@ -91,6 +94,8 @@ class Partition:
         self.held_bytes = 0
         self.paused = False
         self.take_due_ms = 0
+        self.head: int | None = None
+        self.alive_ms = 0
         self.awaiting: list[tuple[int, list[Delivery]]] = []
 
     def lane_of(self, message: Message) -> Lane:

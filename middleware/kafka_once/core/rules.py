@@ -32,6 +32,7 @@ class Rules:
         buffer_bytes: bytes held in all before partitions are paused, each at its share of it.
         group_ms: how long a group of messages may take that is started at once: bounds what is in doubt after a crash.
         group_limit: the most messages of a group.
+        tell_outcomes: whether somebody wants to be told the outcome of each delivery.
         store_depth: calls that may be away to the store at once; more than 1 only if it answers them in order.
         dead_letter_failures, dead_letter_doubts: dead-letter (True), or stop and run again respectively.
         stall_ms: how long the process may stand still before its group may have given it up.
@@ -68,6 +69,7 @@ class Rules:
     mark: str = ""
     start_reset: StartReset = StartReset.EARLIEST
     on_position_conflict: ConflictPolicy = ConflictPolicy.SAFE
+    tell_outcomes: bool = False
 
     @property
     def reach(self) -> int:
@@ -105,6 +107,7 @@ class Effects:
     `withdraw`: the session is over, so what no handler has begun must come back from the executor.
     `rejoin`: why the membership is to be given up and a new one begun; the same in every turn until that is done.
     `cancel`: groups whose handler passed its deadline.
+    `outcomes`: deliveries that have got theirs, in that order; only with `tell_outcomes`.
     """
 
     rejoin: str = ""
@@ -118,3 +121,4 @@ class Effects:
     pause: list[TopicPartition] = field(default_factory=list)
     resume: list[TopicPartition] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    outcomes: list[Delivery] = field(default_factory=list)

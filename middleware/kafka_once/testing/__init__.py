@@ -1,1 +1,5 @@
-"""What kafka_once gives to tests: real servers, and what checks stores, brokers and handlers."""
+"""What kafka_once gives to tests: your app in memory, real servers, and what checks stores, brokers and handlers."""
+
+from kafka_once.testing.memory_app import MemoryApp
+
+__all__ = ["MemoryApp"]

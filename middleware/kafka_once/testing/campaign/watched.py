@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kafka_once.observers import Observer
+
 if TYPE_CHECKING:
     from threading import Event
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from kafka_once.ports import Broker, CommitMark, CommitResult, Rebalances
     from kafka_once.testing.campaign.ledger import Ledger
 
-__all__ = ["WatchedBroker", "watch_notes"]
+__all__ = ["WatchedBroker", "WatchedNotes"]
 
 
 class WatchedBroker:
@@ -97,11 +99,13 @@ class _WatchedRebalances:
         self._ledger.write_events(kind, [partition.partition for partition in partitions])
 
 
-def watch_notes(ledger: Ledger) -> Callable[[Note], None]:
-    """An observer that tells the events what the library tells people: the note's kind in lower case."""
+class WatchedNotes(Observer):
+    """Tells the events what the library tells people: the note's kind in lower case."""
 
-    def observe(note: Note) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def on_note(self, note: Note) -> None:
         partition = -1 if note.topic_partition is None else note.topic_partition.partition
-        ledger.write_places(f"note:{note.kind.name.lower()}", [(partition, -1 if note.offset is None else note.offset)])
-
-    return observe
+        place = (partition, -1 if note.offset is None else note.offset)
+        self._ledger.write_places(f"note:{note.kind.name.lower()}", [place])

@@ -20,12 +20,11 @@ from zlib import crc32
 
 from kafka_once import App, Message, Outcome, header
 from kafka_once.member import Adapters, open_broker
-from kafka_once.observers import log_note
 from kafka_once.ports import Broker
 from kafka_once.settings import Settings
 from kafka_once.testing.campaign.ledger import Ledger
 from kafka_once.testing.campaign.payments import KEY_HEADER
-from kafka_once.testing.campaign.watched import WatchedBroker, watch_notes
+from kafka_once.testing.campaign.watched import WatchedBroker, WatchedNotes
 
 __all__ = ["WorkerSpec", "run"]
 
@@ -76,8 +75,8 @@ def make_app(spec: WorkerSpec, ledger: Ledger) -> App:
     def watched_broker(settings: Settings) -> Broker:
         return cast("Broker", WatchedBroker(open_broker(settings), ledger, hang, spec.hang_ms))
 
-    adapters = Adapters(broker=watched_broker, observers=[log_note, watch_notes(ledger)])
-    app = App(adapters=adapters, **spec.settings)
+    adapters = Adapters(broker=watched_broker)
+    app = App(adapters=adapters, observers=[WatchedNotes(ledger)], **spec.settings)
 
     @app.handler(spec.topic, key=header(KEY_HEADER))
     def charge(message: Message) -> None:
