@@ -191,3 +191,12 @@ def test_the_existing_loop_processes_repeats_before_and_not_after(examples):
     examples.wait_until_read("charges", "orders")
     charged = ended(after, signal.SIGINT).splitlines()
     assert len(charged) == len(set(charged)) == 10
+
+
+def test_a_service_that_takes_the_key_charges_once_through_kill_9(examples):
+    said = [line.split() for line in examples.run("async_http").splitlines()]
+    assert said[0][-5:] == ["2", "times", "with", "kill", "-9"]
+    requests, charged, again, unreported = (int(words[0]) for words in said[1:])
+    assert (charged, unreported) == (200, 0)
+    assert requests == charged + again
+    assert 2 <= again <= 6
