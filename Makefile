@@ -17,7 +17,7 @@ lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check format chaos groups storm bench bench-quick bench-full kafka-jars clean
+.PHONY: help venv demo test test-quick check format docs chaos groups storm bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ check: $(STAMP) ## Lint, format, types, layers, quick tests (under two minutes)
 format: $(STAMP) ## Put the sources in order (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## Build the documentation site into build/site, without warnings (open build/site/index.html)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs/site . build/site
 
 chaos: $(STAMP) ## kill -9 on real Kafka and Redis (SEED=7 KILLS=20 PROTOCOL=consumer MEMBERSHIP=dynamic MESSAGES=10000 …)
 	$(BIN)/python -m tests.chaos $(call options,$(CHAOS_OPTIONS)) $(ARGS)
