@@ -4,13 +4,12 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import redis
 from confluent_kafka import Consumer as PlainConsumer
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -144,15 +143,15 @@ class Scene:
 
     def _offset(self, spec: OffsetSpec) -> int:
         place = ClientPartition(*self.partition)
-        return int(self._answered(lambda: self._admin.list_offsets({place: spec})[place]).offset)
+        return int(self._answered(lambda: self._admin.list_offsets({place: spec})[place].result(30)).offset)
 
-    def _answered(self, ask: Callable[[], Future[Any]]) -> Any:
+    def _answered(self, ask: Callable[[], Any]) -> Any:
         """The answer of a broker that may just have been started."""
         answers: list[Any] = []
 
         def is_answered() -> bool:
             try:
-                answers.append(ask().result(30))
+                answers.append(ask())
             except KafkaException:  # its coordinator loads, or our client knows an older leader epoch
                 self._admin = self.kafka.admin()
             return bool(answers)
@@ -163,16 +162,27 @@ class Scene:
     # ----------------------------------------------------------------------------------------------- the group's offset
 
     def committed(self) -> ClientPartition:
-        asked = ConsumerGroupTopicPartitions(self.group, [ClientPartition(*self.partition)])
-        answer = self._answered(lambda: self._admin.list_consumer_group_offsets([asked])[self.group])
-        found: ClientPartition = answer.topic_partitions[0]
-        return found
+        """Not by the admin client: librdkafka 2.16 ends the process when the coordinator has moved."""
+        with self._outsider() as consumer:
+            asked = [ClientPartition(*self.partition)]
+            (found,) = self._answered(lambda: consumer.committed(asked, timeout=30))
+        return cast("ClientPartition", found)
 
     def commit(self, held: ClientPartition) -> None:
         """Put a commit where it stood before, as a zombie's late one does; or any other, as an operator does."""
-        asked = ConsumerGroupTopicPartitions(self.group, [held])
-        answer = self._answered(lambda: self._admin.alter_consumer_group_offsets([asked])[self.group])
-        assert all(each.error is None for each in answer.topic_partitions)
+        with self._outsider() as consumer:
+            (answer,) = self._answered(lambda: consumer.commit(offsets=[held], asynchronous=False))
+        assert answer.error is None
+
+    @contextmanager
+    def _outsider(self) -> Iterator[PlainConsumer]:
+        """It has the group's name, and is no member."""
+        settings = {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group, "enable.auto.commit": False}
+        consumer = PlainConsumer({**settings, "log_level": 0})
+        try:
+            yield consumer
+        finally:
+            consumer.close()
 
     def reset(self, offset: int) -> None:
         """As `kafka-consumer-groups --reset-offsets` does."""
@@ -180,7 +190,7 @@ class Scene:
 
     def expire_offsets(self) -> None:
         """What Kafka does to a group that was empty for `offsets.retention.minutes`."""
-        self._answered(lambda: self._admin.delete_consumer_groups([self.group])[self.group])
+        self._answered(lambda: self._admin.delete_consumer_groups([self.group])[self.group].result(30))
 
     def lag(self) -> int:
         return self.end() - max(self.committed().offset, 0)

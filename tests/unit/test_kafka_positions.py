@@ -106,6 +106,11 @@ def test_where_the_client_starts_by_itself_no_seek_is_owed_and_its_first_message
     position.paid()
     assert [m.offset for m in positions.take([record(A, 5)], jumps)] == [5]
 
+    (checked,) = positions.add([TopicPartition("t", 2)])
+    positions.start_by_themselves({checked.partition: Committed(5, 1, "")})
+    checked.seek(5, 1, check=True)
+    assert checked.owed == 5
+
     positions.take([record(B, 5)], jumps)  # thrown away: nobody had said where it starts
     other.seek(5)
     assert other.owed == 5

@@ -199,7 +199,7 @@ class KafkaBroker:
         """The next message of this partition is the first at or behind `offset`. Passed over if it is not owned."""
         position = self._position_of(partition)
         if position is not None:
-            position.seek(offset, leader_epoch)
+            position.seek(offset, leader_epoch, check=self._logs.may_be_truncated(partition, leader_epoch))
             position.topic_id = self._logs.id_of(partition.topic)
             self._logs.diverged.discard(partition)
 

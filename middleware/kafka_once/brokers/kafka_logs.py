@@ -56,6 +56,7 @@ class Logs:
         self.deleted: list[Deleted] = []
         self._tells_ids: bool | None = None  # not known yet
         self._known: dict[str, str] = {}  # the ids of the topics that were asked for
+        self._end_epochs: dict[TopicPartition, int | None] = {}
         self._asked: dict[str, Future[Any]] = {}
         self._compare_at = time.monotonic() + _COMPARE_EVERY_S
 
@@ -74,6 +75,10 @@ class Logs:
     def id_of(self, topic: str) -> str:
         """As `bounds` found it last; empty if Kafka told none."""
         return self._known.get(topic, "")
+
+    def may_be_truncated(self, partition: TopicPartition, leader_epoch: int | None) -> bool:
+        """Whether another leader has led since that leader epoch. None: nothing would tell."""
+        return leader_epoch is not None and leader_epoch != self._end_epochs.get(partition)
 
     def look_at(self, jump: Jump, start: int) -> bool:
         """Look at a message that did not stand where it was expected: False if it is of another log.
@@ -117,14 +122,17 @@ class Logs:
         return set()
 
     def _read(self, partitions: Sequence[TopicPartition], topics: set[str]) -> dict[TopicPartition, LogBounds]:
+        """Also keeps the leader epoch of each log's end."""
         asked_ids = self._ask_ids(topics)
         asked_starts, asked_ends = self._ask_offsets(partitions, _EARLIEST), self._ask_offsets(partitions, _LATEST)
         ids = self._ids(topics, asked_ids)
-        starts, ends = self._offsets(asked_starts), self._offsets(asked_ends)
+        starts, ends = self._answers(asked_starts), self._answers(asked_ends)
         self._known.update(ids)
+        self._end_epochs.update({each: end.leader_epoch for each, end in ends.items()})
         self._compare_at = time.monotonic() + _COMPARE_SOON_S
         return {
-            each: LogBounds(starts[each], ends[each], ids[each.topic], each in self.diverged) for each in partitions
+            each: LogBounds(starts[each].offset, ends[each].offset, ids[each.topic], each in self.diverged)
+            for each in partitions
         }
 
     @property
@@ -176,9 +184,9 @@ class Logs:
             request_timeout=self._timeout_s,
         )
 
-    def _offsets(self, asked: dict[ClientPartition, Future[Any]]) -> dict[TopicPartition, int]:
+    def _answers(self, asked: dict[ClientPartition, Future[Any]]) -> dict[TopicPartition, Any]:
         try:
-            return {TopicPartition(p.topic, p.partition): f.result(self._timeout_s).offset for p, f in asked.items()}
+            return {TopicPartition(p.topic, p.partition): f.result(self._timeout_s) for p, f in asked.items()}
         except TimeoutError:
             raise _timed_out() from None
 

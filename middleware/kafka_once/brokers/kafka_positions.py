@@ -67,12 +67,13 @@ class Position:
         self._confirm = False
         self._asked_twice = False
 
-    def seek(self, offset: int, leader_epoch: int | None = None) -> None:
+    def seek(self, offset: int, leader_epoch: int | None = None, *, check: bool = False) -> None:
         """Owe a seek to `offset`; but not where the client starts by itself: a seek waits for the fetch that is away.
 
-        Its first message, or the log's end, must stand there then, or is asked for again.
+        Its first message, or the log's end, must stand there then, or is asked for again. `check`: let Kafka check by
+        the leader epoch that the log was not truncated, which the client does for a seek only (D04).
         """
-        by_itself = self.next is None and self._untouched and offset == self.own_start
+        by_itself = self.next is None and self._untouched and offset == self.own_start and not check
         self.next = offset
         self.owed = None if by_itself else offset
         self._confirm = by_itself
