@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,7 @@ class Member:
         self._thread = threading.Thread(target=self._main, name="kafka-once-consumer", daemon=True)
         self.error: BaseException | None = None
         self.ended = threading.Event()
+        self._end: SimpleQueue[None] = SimpleQueue()
 
     def start(self) -> None:
         """Begin on a thread of its own. What goes wrong is raised by `join`.
@@ -227,12 +229,22 @@ class Member:
             KafkaOnceError: why it stopped by itself.
         """
         self.refuse_fork()
-        if not self.ended.wait(timeout_s):
+        if not self.ended.is_set() and not self._await_end(timeout_s):
             return False
         self._thread.join()
         self._close_probes()
         if self.error is not None:
             raise self.error
+        return True
+
+    def _await_end(self, timeout_s: float | None) -> bool:
+        """On the main thread a signal handler may raise in the middle of it (Ctrl-C does). An Event's wait is Python
+        code and can be left with its lock in disorder by that; a queue's is one piece."""
+        try:
+            self._end.get(timeout=timeout_s)
+        except Empty:
+            return False
+        self._end.put(None)  # for whoever else waits
         return True
 
     def _main(self) -> None:
@@ -245,6 +257,7 @@ class Member:
         finally:
             self.view.ended = True
             self.ended.set()
+            self._end.put(None)
 
     def _run(self) -> None:
         settings = self._settings
