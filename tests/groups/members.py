@@ -28,7 +28,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "consumer": {"group.protocol": "consumer", "max.poll.interval.ms": 4000},
 }
 
-# Each run writes "began" and "ended" into the ledger. SIGUSR1 blocks the consumer's loop, not its handlers.
+# Each run writes "began" and "ended" into the ledger. SIGUSR1 blocks the consumer's loop, not its handlers, until there
+# is a file "go" beside the ledger.
 MEMBER = textwrap.dedent(
     """
     import asyncio, faulthandler, json, logging, os, signal, sys, time
@@ -57,7 +58,8 @@ MEMBER = textwrap.dedent(
 
     def block():
         logging.getLogger("test").info("blocked")
-        time.sleep(spec["block_s"])
+        while not os.path.exists(spec["ledger"] + ".go"):
+            time.sleep(0.01)
 
     key = header("id") if "store" in spec["settings"] else None
     app.handler(*spec["topics"], key=key, **spec["handler"])(handle_async if spec["is_async"] else handle)
@@ -97,8 +99,8 @@ class Scene:
         kafka.create_topic(self.topic, partitions)
 
     def member(self, protocol: str, *, handler: dict[str, Any] | None = None, **given: Any) -> Program:
-        """Start one. What is given besides is its spec (`handler_s`, `slow`, `block_s`, …) or its settings."""
-        spec = {"handler_s": 0.0, "slow": {}, "block_s": 0.0, "is_async": False, "topics": [self.topic]}
+        """Start one. What is given besides is its spec (`handler_s`, `slow`, …) or its settings."""
+        spec = {"handler_s": 0.0, "slow": {}, "is_async": False, "topics": [self.topic]}
         spec = {name: given.pop(name, default) for name, default in spec.items()}
         kafka = {**PROTOCOLS[protocol], **given.pop("kafka", {})}
         settings = {"kafka": kafka, "commit_every": "50ms", "drain": "3s", "lease": "2s", **given}
@@ -106,6 +108,27 @@ class Scene:
         program = Program({**spec, "handler": handler or {}}, MEMBER)
         self._started.append(program)
         return program
+
+    def share(self, protocol: str, **given: Any) -> tuple[Program, Program, set[int], set[int]]:
+        """Two members that are both at work, with the partitions of each."""
+        first = self.member(protocol, **given)
+        first.wait_for_log("partition assigned")
+        second = self.member(protocol, **given)
+        second.wait_for_log("partition assigned")
+        for attempt in range(100):  # a rebalance takes more than one round
+            keys = [f"share-{attempt}-{number}" for number in range(self.partitions)]
+            self.produce(keys)
+            self.wait_for(keys)
+            places = {(run.pid, run.partition) for run in self.ledger() if run.key in keys}
+            firsts = {partition for pid, partition in places if pid == first.pid}
+            seconds = {partition for pid, partition in places if pid == second.pid}
+            if firsts and seconds:
+                return first, second, firsts, seconds
+        raise AssertionError("one of them gets no partitions")
+
+    def unblock(self) -> None:
+        """Let the loop go on that SIGUSR1 has blocked."""
+        self._ledger.with_name("ledger.go").touch()
 
     def produce(self, keys: Iterable[str], partition: int | None = None, topic: str | None = None) -> None:
         """One message per key, spread over the partitions if none is given."""

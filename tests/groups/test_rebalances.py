@@ -19,26 +19,6 @@ from tests.integration.programs import Program
 pytestmark = [pytest.mark.integration, pytest.mark.groups]
 
 
-def share(group: Scene, protocol: str, url: str, **given):
-    """Two members that both have partitions; returns them with the partitions of each."""
-    first = group.member(protocol, store=url, **given)
-    first.wait_for_log("partition assigned")
-    second = group.member(protocol, store=url, **given)
-    second.wait_for_log("partition assigned")
-    places: dict[int, set[int]] = {}
-    for attempt in range(100):  # both have to be seen at work: a rebalance takes more than one round
-        keys = [f"share-{attempt}-{number}" for number in range(group.partitions)]
-        group.produce(keys)
-        group.wait_for(keys)
-        places = {first.pid: set(), second.pid: set()}
-        for run in group.ledger():
-            if run.key in keys:
-                places[run.pid].add(run.partition)
-        if all(places.values()):
-            break
-    return first, second, places[first.pid], places[second.pid]
-
-
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_a_busy_key_holds_up_nothing_but_its_own_partition_and_ends_as_a_repeat(
     kafka: KafkaServer, redis_server: RedisServer, tmp_path: Path, protocol: str
@@ -48,7 +28,7 @@ def test_a_busy_key_holds_up_nothing_but_its_own_partition_and_ends_as_a_repeat(
     with scene(kafka, tmp_path) as group:
         slow = {"busy": 5}
         given = {"slow": slow, "drain": "8s", "kafka": {"max.poll.interval.ms": 10_000}}
-        one, two, ones, twos = share(group, protocol, redis_server.url, **given)
+        one, two, ones, twos = group.share(protocol, store=redis_server.url, **given)
         group.produce(["busy"], partition=min(ones))
         wait_until(lambda: any(run.key == "busy" for run in group.ledger("began")), "the first copy runs")
         group.produce(["busy"], partition=min(twos))
@@ -118,8 +98,8 @@ def test_under_a_storm_of_rebalances_the_frontier_keeps_moving(
     for (_, earlier), (_, later) in pairwise(seen):
         assert all(before <= after for before, after in zip(earlier, later, strict=True)), "a commit went back"
     sums = [(at, sum(offsets)) for at, offsets in seen]
-    longest = max(_waits(sums))
-    assert longest < 4, f"nothing was committed for {longest:.1f} s"
+    longest, all_of_it = max(_waits(sums)), sums[-1][0] - sums[0][0]
+    assert longest < all_of_it / 2, f"nothing was committed for {longest:.1f} s of {all_of_it:.1f} s"
 
 
 def _storm(group: Scene, protocol: str, url: str) -> None:
