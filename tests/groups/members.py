@@ -32,8 +32,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 # is a file "go" beside the ledger.
 MEMBER = textwrap.dedent(
     """
-    import asyncio, faulthandler, json, logging, os, signal, sys, time
-    faulthandler.dump_traceback_later(25)
+    import asyncio, json, logging, os, signal, sys, time
     from kafka_once import App, Message, header
 
     logging.basicConfig(level="INFO", stream=sys.stderr)

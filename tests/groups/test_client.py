@@ -40,8 +40,7 @@ def test_offsets_stored_for_a_partition_that_is_not_ours_vanish_without_a_word(k
 
 SIGNALLED = textwrap.dedent(
     """
-    import faulthandler, json, logging, os, signal, sys
-    faulthandler.dump_traceback_later(15)
+    import json, logging, os, signal, sys
     from kafka_once import App, header
 
     logging.basicConfig(level="INFO", stream=sys.stderr)
