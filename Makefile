@@ -17,7 +17,7 @@ lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check format docs chaos groups storm bench bench-quick bench-full kafka-jars clean
+.PHONY: help venv demo test test-quick check format docs chaos groups storm prove prove-long bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ groups: $(STAMP) ## Run the scenarios of consumer groups on real Kafka, under al
 
 storm: $(STAMP) ## Members start, stop, die, freeze, wake (SEEDS=1-10 SECONDS=60 PROTOCOL=range|cooperative-sticky|consumer …)
 	$(BIN)/python -m tests.storm $(call options,$(STORM_OPTIONS)) $(ARGS)
+
+prove: $(STAMP) ## Small worlds to their end, 5,000 seeds, every crash point, wrong variants (no server; ten minutes at most)
+	$(BIN)/python -m tests.prove $(ARGS)
+
+prove-long: $(STAMP) ## The same with pairs of faults, three messages and 100,000 seeds (hours)
+	$(BIN)/python -m tests.prove --long $(ARGS)
 
 bench-quick: $(STAMP) ## What de-duplication costs, one round (under 90 s; needs Java and redis-server)
 	$(BIN)/python -m bench --size quick $(ARGS)

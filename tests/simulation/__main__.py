@@ -13,7 +13,9 @@ import time
 
 from tests.simulation.campaign import Campaign, campaign, play
 from tests.simulation.plan import plan_of
-from tests.simulation.variants import VARIANTS
+from tests.simulation.shrink import Shrunk
+from tests.simulation.sweep import PLANS, Strike, strike
+from tests.simulation.variants import VARIANTS, row_of
 
 _NON_VACUOUS_FROM = 500
 
@@ -22,13 +24,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="1-2000", help="first-last")
     parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--shrunk", help="what is left of it, as a failure's line tells")
+    parser.add_argument("--strike", help="one strike of the sweep instead: PLAN/PLACE:NUMBER:FAULT")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     parser.add_argument("--bank", action="store_true", help="the wrong variants instead")
     arguments = parser.parse_args()
     if arguments.bank:
         return _bank()
+    if arguments.strike is not None:
+        return _strike(arguments.strike, trace=arguments.trace)
     if arguments.seed is not None:
-        return _one(arguments.seed, trace=arguments.trace)
+        return _one(arguments.seed, arguments.shrunk, trace=arguments.trace)
     first, last = (int(part) for part in arguments.seeds.split("-"))
     return _many(range(first, last + 1))
 
@@ -42,8 +48,18 @@ def _many(seeds: range) -> int:
     return 1 if result.failed or missing else 0
 
 
-def _one(seed: int, *, trace: bool) -> int:
-    plan = plan_of(seed)
+def _strike(text: str, *, trace: bool) -> int:
+    name, _, places = text.partition("/")
+    strikes = [Strike.read(place) for place in places.split("+")]
+    struck = strike(PLANS[name], strikes, trace=print if trace else None)
+    for violation in struck.violations:
+        print(f"{text}: {violation}")
+    print(json.dumps({"strike": text, "struck": struck.struck, "violations": len(struck.violations)}))
+    return 1 if struck.violations else 0
+
+
+def _one(seed: int, shrunk: str | None, *, trace: bool) -> int:
+    plan = plan_of(seed) if shrunk is None else Shrunk.read(seed, shrunk).plan()
     if trace:
         print(plan.rules, plan.odds, f"{plan.workers} workers, static {plan.static}", plan.behaviours, sep="\n")
     played = play(plan, trace=print if trace else None)
@@ -54,13 +70,13 @@ def _one(seed: int, *, trace: bool) -> int:
 
 
 def _bank() -> int:
+    """As rows of a table: docs/correctness.md has them."""
     began_s, escaped = time.perf_counter(), []
     for variant in VARIANTS:
         played = variant.caught()
         if played is None:
             escaped.append(variant.name)
-        found = f"escaped {variant.within} seeds" if played is None else f"seed {played.seed}: {played.violations[0]}"
-        print(f"{variant.name:38s} {' '.join(found.split())[:160]}")
+        print(row_of(variant, played), flush=True)
     caught = len(VARIANTS) - len(escaped)
     seconds = round(time.perf_counter() - began_s, 1)
     print(json.dumps({"variants": len(VARIANTS), "caught": caught, "escaped": escaped, "seconds": seconds}))

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Identity = str | tuple[int, int]
+_RAISED = ("raised", "doubted")
 
 
 class Checker:
@@ -64,7 +65,7 @@ class _Settling(Checker):
 
     def on_ended(self, event: h.Ended) -> None:
         if event.how == "returned":
-            self.settled.update(self._runs[event.run])
+            self.settled.update(self._runs.pop(event.run))
 
     def on_deadlettered(self, event: h.DeadLettered) -> None:
         self.settled.update((event.key, (event.partition, event.offset)))
@@ -137,7 +138,7 @@ class InOrder(Checker):
         self._last[lane] = event
         if last is not None:
             how = self._how.get(last.run, "")
-            fits = event.offset > last.offset if how == "returned" else event.offset >= last.offset and how == "raised"
+            fits = event.offset > last.offset if how == "returned" else event.offset >= last.offset and how in _RAISED
             self.check(fits, f"{event} after {last} ({how or 'still running'})")
 
     def on_ended(self, event: h.Ended) -> None:
@@ -158,7 +159,7 @@ class ReturnedIsEnough(Checker):
 
     def on_ended(self, event: h.Ended) -> None:
         if event.how == "returned":
-            self._returned.add(self._runs[event.run])
+            self._returned.add(self._runs.pop(event.run))
 
 
 class CommitThenRun(Checker):
@@ -202,9 +203,9 @@ class OutcomesAddUp(Checker):
         delivered = self._deliveries[worker]
         text = f"{worker}: {delivered} delivered, {counters['deliveries']} counted, {outcomes} outcomes"
         self.check(delivered == counters["deliveries"] == outcomes, text)
-        for name, how in (("processings", "returned"), ("failures", "raised")):
-            ends = self._ends[worker, how]
-            self.check(counters[name] == ends, f"{worker}: {counters[name]} {name} counted, {ends} runs {how}")
+        for name, hows in (("processings", ("returned",)), ("failures", _RAISED)):
+            ends = sum(self._ends[worker, how] for how in hows)
+            self.check(counters[name] == ends, f"{worker}: {counters[name]} {name} counted, {ends} runs {hows[0]}")
 
 
 class NothingStartsAfterAStall(Checker):

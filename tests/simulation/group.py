@@ -28,7 +28,8 @@ class Told(NamedTuple):
 
 
 class Commit:
-    """An offset commit on its way. `fate`: "taken" | "lost" | "unanswered" (taken, and nobody says so)."""
+    """An offset commit on its way. `fate`: "taken" | "lost" | "unanswered" (taken, and nobody says so) | "drop" |
+    "stop" (Kafka's refusals)."""
 
     def __init__(self, worker: Worker, marks: list[CommitMark], fate: str) -> None:
         self.worker = worker
@@ -151,6 +152,8 @@ class Group:
         if fate == "lost":
             world.saw("commit lost")
             return CommitResult(mark, "retry", "no answer")
+        if fate in {"drop", "stop"}:
+            return CommitResult(mark, fate, "refused")
         zombie = self.owners.get(mark.partition) is not worker
         if zombie and (worker.fenced or world.random.random() >= world.plan.odds.zombie_accepted):
             world.saw("zombie commit refused")

@@ -86,12 +86,15 @@ class Runs:
             return False
         choice = self._world.random.randrange(choices)
         if choice == len(due):
-            self.running.append(Running(self._ready.popleft()))
+            self.hand_out_next()
         elif due[choice].run is None:
             self._begin(due[choice])
         else:
             self._end(due[choice])
         return True
+
+    def hand_out_next(self) -> None:
+        self.running.append(Running(self._ready.popleft()))
 
     def die(self) -> None:
         for running in self.running:
@@ -124,6 +127,8 @@ class Runs:
     def _end(self, running: Running) -> None:
         world, group, run = self._world, running.group, running.run
         assert run is not None
+        if world.interrupts(self._worker):
+            return
         key = world.key_at(running.delivery.partition.name, running.delivery.offset)
         behaviour = world.plan.behaviours.get(key, _PLAIN)
         number = world.runs_of_key[key]
@@ -134,7 +139,7 @@ class Runs:
         error = _error(behaviour, number - behaviour.kills)
         if error is not None:
             world.saw(f"handler raised {type(error).__name__}")
-        world.note(Ended(run, "returned" if error is None else "raised"))
+        world.note(Ended(run, _how(error)))
         running.run = None
         group.results.append(error)
         if error is None and len(group.results) < len(group.deliveries):
@@ -149,6 +154,12 @@ class Runs:
         if self._ready and self._hand_out is None:
             self.running.append(Running(self._ready.popleft()))
         self._worker.post_ran(group)
+
+
+def _how(error: BaseException | None) -> str:
+    if error is None:
+        return "returned"
+    return "doubted" if isinstance(error, InDoubt | NeverCompleted) else "raised"
 
 
 def _error(behaviour: Behaviour, number: int) -> BaseException | None:

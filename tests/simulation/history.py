@@ -72,7 +72,8 @@ class Started(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`how`: "returned" | "raised" | "killed" (its process ended first)."""
+    """`how`: "returned" | "raised" | "doubted" (raised, and it cannot know whether its effect happened) | "killed" (its
+    process ended first)."""
 
     run: int
     how: str = "returned"

@@ -8,7 +8,7 @@ from tests.simulation import history as h
 from tests.simulation.checkers import Checker
 from tests.simulation.history import Terms
 
-__all__ = ["DoneIsDone", "DoubtIsListed", "NothingStartsLate", "OneAtATime", "OnlyTheGuilty"]
+__all__ = ["DoneIsDone", "DoubtIsListed", "NothingStartsLate", "OneAtATime", "OnlyTheGuilty", "SuspectsRunAlone"]
 
 
 class _Run:
@@ -123,13 +123,58 @@ class NothingStartsLate(_Runs):
 
 
 class DoubtIsListed(_Runs):
-    """The store's in-doubt list holds each key that was processed twice, and each that was told in doubt."""
+    """The store's in-doubt list holds each key that was processed twice, each that was told in doubt, and each whose
+    handler said that it cannot know; and its next run is told."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._doubted: set[str] = set()
+
+    def began(self, run: _Run) -> None:
+        if run.event.key in self._doubted:
+            self.check(run.event.in_doubt, f"{run.event} is not told in doubt")
+
+    def on_ended(self, event: h.Ended) -> None:
+        super().on_ended(event)
+        run = self.by_number.get(event.run)
+        if run is not None and event.how == "doubted" and self.protects:
+            self._doubted.add(run.event.key)
 
     def on_atrest(self, event: h.AtRest) -> None:
         for key, runs in self.by_key.items():
             doubled = sum(run.completed for run in runs) > 1
-            if doubled or any(run.event.in_doubt for run in runs):
+            if doubled or key in self._doubted or any(run.event.in_doubt for run in runs):
                 self.check(key in event.doubts, f"{key} is not listed")
+
+
+class SuspectsRunAlone(Checker):
+    """Of the keys that a process has claimed as suspects one runs at a time: were there two, one would be blamed for
+    what the other did."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._alone: dict[tuple[str, str], bool] = {}  # how (worker, key) was granted last
+        self._running: dict[str, h.Started] = {}  # worker → its suspect that runs
+        self._workers: dict[int, str] = {}
+
+    def on_granted(self, event: h.Granted) -> None:
+        self._alone[event.worker, event.key] = event.alone
+
+    def on_recorded(self, event: h.Recorded) -> None:
+        """Nobody is blamed for what is done: at most once that is before it runs."""
+        self._alone.pop((event.worker, event.key), None)
+
+    def on_started(self, event: h.Started) -> None:
+        if not self._alone.get((event.worker, event.key)):
+            return
+        self.check(event.worker not in self._running, f"{event} beside {self._running.get(event.worker)}")
+        self._running[event.worker] = event
+        self._workers[event.run] = event.worker
+
+    def on_ended(self, event: h.Ended) -> None:
+        worker = self._workers.pop(event.run, None)
+        if worker is not None:
+            self._running.pop(worker, None)
 
 
 class OnlyTheGuilty(Checker):
@@ -162,8 +207,8 @@ class OnlyTheGuilty(Checker):
         self._keys[event.run] = event.key
 
     def on_ended(self, event: h.Ended) -> None:
-        if event.how == "raised":
-            self._raised.add(self._keys[event.run])
+        if event.how in {"raised", "doubted"}:
+            self._raised.add(self._keys.pop(event.run))
 
     def on_deadlettered(self, event: h.DeadLettered) -> None:
         innocent = event.key in self._claimed and event.key not in self._raised

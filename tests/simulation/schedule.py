@@ -92,11 +92,8 @@ class Schedule:
         publish = self._take("publish")
         if publish is None:
             return False
-        world = self._world
-        unsure = world.faulty and world.random.random() < world.plan.odds.publish
-        if unsure:
-            world.saw("publish unconfirmed")
-        publish.worker.published(publish.delivery, taken=not unsure or world.random.random() < 0.5, known=not unsure)
+        taken, known = self._world.publish_fate()
+        publish.worker.published(publish.delivery, taken=taken, known=known)
         return True
 
     def _late(self) -> bool:

@@ -34,7 +34,14 @@ from tests.simulation.history import (
     StoodStill,
     Terms,
 )
-from tests.simulation.key_checkers import DoneIsDone, DoubtIsListed, NothingStartsLate, OneAtATime, OnlyTheGuilty
+from tests.simulation.key_checkers import (
+    DoneIsDone,
+    DoubtIsListed,
+    NothingStartsLate,
+    OneAtATime,
+    OnlyTheGuilty,
+    SuspectsRunAlone,
+)
 from tests.simulation.verdict import CHECKERS, judge
 
 ONCE = Terms()
@@ -183,6 +190,23 @@ def test_a_start_after_the_process_stood_still() -> None:
 
 def test_a_doubt_that_is_not_listed() -> None:
     assert violations(DoubtIsListed, [*TAKEN_OVER[:-1], REST])
+
+
+def test_a_handler_that_cannot_know_is_listed_and_its_next_run_is_told() -> None:
+    doubted: list[Event] = [run(1), Ended(1, "doubted"), run(2, doubt=True), Ended(2), REST._replace(doubts=("k",))]
+
+    assert not violations(DoubtIsListed, doubted)
+    assert violations(DoubtIsListed, [*doubted[:2], run(2), *doubted[3:]])
+    assert violations(DoubtIsListed, [*doubted[:2], REST])
+
+
+def test_suspects_run_one_at_a_time() -> None:
+    two: list[Event] = [Granted("a", "k", alone=True), run(1), Granted("a", "l", alone=True), run(2, key="l", offset=1)]
+
+    assert violations(SuspectsRunAlone, two)
+    assert not violations(SuspectsRunAlone, [*two[:2], Ended(1), *two[2:]])
+    assert not violations(SuspectsRunAlone, [*two[:2], Granted("a", "l"), two[3]])
+    assert not violations(SuspectsRunAlone, [*two[:2], Granted("b", "l", alone=True), run(2, "l", "b", offset=1)])
 
 
 def test_exclusive_lanes_keep_the_order() -> None:

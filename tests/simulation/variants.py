@@ -29,10 +29,12 @@ from kafka_once.core.semantics import Semantics
 from kafka_once.core.suspects import Suspects
 from kafka_once.core.watch import Watch
 from kafka_once.stores.memory import MemoryStore
+from tests.simulation import wrong_engines as engines
+from tests.simulation import wrong_stores as stores
 from tests.simulation.campaign import Played, first_caught, play
 from tests.simulation.plan import plan_of
 
-__all__ = ["VARIANTS", "Variant"]
+__all__ = ["VARIANTS", "Variant", "row_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class Variant:
                 return played
             seed = played.seed + 1
         return None
+
+
+def row_of(variant: Variant, played: Played | None) -> str:
+    """What is wrong with it, which checker says so, after how many schedules."""
+    wrong = " ".join((variant.patch.__doc__ or "").split())
+    if played is None:
+        return f"| {variant.name} | {wrong} | **escaped** | {variant.within} |"
+    return f"| {variant.name} | {wrong} | {played.violations[0].partition(':')[0]} | {played.seed} |"
 
 
 # ------------------------------------------------------------------------------------------------------- what settles
@@ -402,6 +412,18 @@ def no_self_fence() -> Any:
     return patch.object(Watch, "stalled_ms", lambda _self, _now_ms: 0)
 
 
+def renewing_creates_and_late_handlers_begin() -> Any:
+    """Two protections off: alone, a lapsed session that comes back is harmless, for its engine begins nothing."""
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with stores.renewing_creates(), engines.late_handlers_begin():
+            yield
+
+    return both()
+
+
+_AT_LEAST = (Semantics.AT_LEAST_ONCE, False)
 _AT_MOST = (Semantics.AT_MOST_ONCE, True)
 
 VARIANTS: tuple[Variant, ...] = (
@@ -432,4 +454,39 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(release_by_session, 250),
     Variant(neighbours_are_blamed, 20),
     Variant(no_self_fence, 50, (Semantics.AT_LEAST_ONCE, False)),
+    Variant(engines.commit_the_position_when_lost, 100),
+    Variant(engines.the_frontier_counts_messages, 20),
+    Variant(engines.the_frontier_is_the_newest_settled, 50),
+    Variant(engines.no_answer_is_a_commit, 100, _AT_MOST),
+    Variant(engines.run_before_done_is_written, 20, _AT_MOST),
+    Variant(engines.settle_before_it_runs, 50, _AT_LEAST),
+    Variant(engines.seen_is_done, 50),
+    Variant(engines.an_unconfirmed_dead_letter_settles, 100),
+    Variant(engines.unknown_completions_run_again, 50),
+    Variant(engines.unanswered_calls_are_forgotten, 20),
+    Variant(engines.a_retry_is_a_delivery, 20),
+    Variant(engines.late_handlers_begin, 50),
+    Variant(engines.the_lease_is_trusted_longer_than_it_lasts, 50),
+    Variant(engines.behind_a_busy_head_goes_on, 200),
+    Variant(engines.in_doubt_is_an_ordinary_failure, 100),
+    Variant(engines.suspects_run_together, 200),
+    Variant(engines.superseded_waits_for_ever, 50),
+    Variant(engines.busy_waits_for_ever, 50),
+    Variant(engines.the_end_of_a_session_is_not_noticed, 50),
+    Variant(engines.claims_are_not_given_back, 200),
+    Variant(engines.a_trusting_answer, 200),
+    Variant(engines.a_full_buffer_forgets, 20),
+    Variant(engines.waiting_is_lost_with_the_partition, 50),
+    Variant(stores.done_before_the_effect, 20),
+    Variant(stores.completing_leaves_no_trace, 20),
+    Variant(stores.a_late_release_opens_what_is_done, 200),
+    Variant(stores.anybody_releases, 200),
+    Variant(stores.a_takeover_tells_no_doubt, 50),
+    Variant(stores.takeovers_are_not_listed, 20),
+    Variant(stores.who_vanishes_alone_is_not_counted, 100),
+    Variant(stores.claims_live_with_the_session, 200),
+    Variant(renewing_creates_and_late_handlers_begin, 50),
+    Variant(stores.session_numbers_are_used_again, 200),
+    Variant(stores.a_lease_never_lapses, 20),
+    Variant(stores.a_holder_is_never_alive, 20),
 )

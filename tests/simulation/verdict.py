@@ -18,7 +18,14 @@ from tests.simulation.checkers import (
     ReturnedIsEnough,
 )
 from tests.simulation.history import Event, Terms
-from tests.simulation.key_checkers import DoneIsDone, DoubtIsListed, NothingStartsLate, OneAtATime, OnlyTheGuilty
+from tests.simulation.key_checkers import (
+    DoneIsDone,
+    DoubtIsListed,
+    NothingStartsLate,
+    OneAtATime,
+    OnlyTheGuilty,
+    SuspectsRunAlone,
+)
 
 __all__ = ["CHECKERS", "Verdict", "judge"]
 
@@ -33,6 +40,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     InOrder,
     ReturnedIsEnough,
     OnlyTheGuilty,
+    SuspectsRunAlone,
     CommitThenRun,
     OutcomesAddUp,
     ComesToRest,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka_once.core.calls import Exchange, ExchangeReply, Session
 from kafka_once.core.claims import Completion, Grant
-from kafka_once.core.engine import Engine
 from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import StoreUnavailable
 from tests.simulation.faults import overtake
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Copy", "Wire", "digest_of", "key_of"]
 
-Answer = Callable[[Engine], None]
+Answer = tuple[str, tuple[Any, ...]]  # what to tell the engine: plain data, so that a world can be copied
 
 
 def digest_of(key: str) -> bytes:
@@ -155,7 +153,7 @@ class Wire:
     def _break(self, worker: Worker, later: _Trip | None = None) -> None:
         """Nothing that is away on this connection is answered; what was not executed vanishes, or comes late."""
         self.abandon(worker, later)
-        worker.post(lambda engine: engine.on_silence(StoreUnavailable("no answer")))
+        worker.post(("on_silence", (StoreUnavailable("no answer"),)))
 
     def abandon(self, worker: Worker, later: _Trip | None = None) -> None:
         for trip in self._away.pop(worker, []):
@@ -184,7 +182,7 @@ class Wire:
         self.goodbyes.clear()
         for worker in list(self._away):
             del self._away[worker]
-            worker.post(lambda engine: engine.on_silence(StoreUnavailable("no answer")))
+            worker.post(("on_silence", (StoreUnavailable("no answer"),)))
         for number, lease in self._leases.items():
             known = store._records.workers.get(number)
             if lease.ends_ms >= 0:
@@ -202,10 +200,10 @@ class Wire:
         if isinstance(call, TakeOwnerships):
             assert session is not None
             ownerships = self._store.take_ownerships(session, call.call, call.asks)
-            return lambda engine: engine.on_ownerships(call, ownerships)
+            return "on_ownerships", (call, ownerships)
         reply = self._store.exchange(call)
         self._observe(worker, call, reply)
-        return lambda engine: engine.on_exchanged(call, reply)
+        return "on_exchanged", (call, reply)
 
     def _open(self, worker: Worker, call: OpenSession) -> Answer:
         session = self._store.open_session(call.token, call.instance, call.previous)
@@ -215,12 +213,7 @@ class Wire:
         lease = self._leases.setdefault(session.number, _Lease(worker, 0))
         if lease.ends_ms == 0 or lease.ends_ms > self._world.now_ms:
             lease.ends_ms = self._world.now_ms + self._lease_ms
-
-        def answer(engine: Engine) -> None:
-            worker.session = session
-            engine.on_session(call, session)
-
-        return answer
+        return "on_session", (call, session)
 
     def _replace(self, worker: Worker, call: OpenSession, number: int) -> None:
         """The first session of a process ends the one that its static instance had, even if that is a later process's

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka_once.core.delivery import Defect
 from kafka_once.core.engine import Engine
 from kafka_once.core.lane import Group as LaneGroup
+from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import BrokerRefused, BrokerUnavailable, MissingKey
 from kafka_once.message import Message, TopicPartition
 from tests.simulation.group import Commit, Told
@@ -26,11 +27,32 @@ if TYPE_CHECKING:
     from kafka_once.core.delivery import Delivery
     from kafka_once.core.rules import Effects
     from tests.simulation.plan import Planned
+    from tests.simulation.wire import Answer
     from tests.simulation.world import World
 
 __all__ = ["Publish", "Worker"]
 
 _TURN_AT_LEAST_EVERY_MS = 100  # what the runner waits at most, more or less
+
+
+_EFFECTS = {
+    "start": "start handlers",
+    "append": "publish a dead letter",
+    "_commit": "commit",
+    "update": "pause partitions",
+    "difference_update": "resume partitions",
+    "withdraw": "withdraw",
+}
+
+
+def _describe(call: StoreCall) -> str:
+    if isinstance(call, OpenSession):
+        return "send: open a session"
+    if isinstance(call, TakeOwnerships):
+        return "send: take ownerships"
+    parts = {"claim": call.claims, "complete": call.completes, "release": call.releases, "end": call.ends}
+    said = [name for name, asks in parts.items() if asks]
+    return "send: " + (", ".join(said) or "renew")
 
 
 @dataclass(slots=True)
@@ -123,11 +145,18 @@ class Worker:
 
     # --------------------------------------------------------------------------------------------------- from outside
 
-    def post(self, answer: Callable[[Engine], None]) -> None:
-        self._inbox.append(lambda: answer(self.engine))
+    def post(self, answer: Answer) -> None:
+        """Nothing here is a closure: a copy of the world must be one of its parts too."""
+        name, told = answer
+        self._inbox.append(partial(self._on_answer, name, told))
+
+    def _on_answer(self, name: str, told: tuple[Any, ...]) -> None:
+        if name == "on_session":
+            self.session = told[1]
+        getattr(self.engine, name)(*told)
 
     def post_ran(self, group: LaneGroup) -> None:
-        self._inbox.append(lambda: self.engine.on_ran(group))
+        self._inbox.append(partial(self.engine.on_ran, group))
 
     def wake(self) -> None:
         self.state = "alive"
@@ -261,17 +290,17 @@ class Worker:
             steps.append(self._rejoin)
         steps.extend(partial(world.wire.send, self, call) for call in effects.calls)
         if effects.withdraw:
-            steps.append(lambda: self.runs.withdraw(None))
+            steps.append(partial(self.runs.withdraw, None))
         steps.extend(partial(self.runs.start, group) for group in effects.groups)
         publishing = world.pending["publish"]
         steps.extend(partial(publishing.append, Publish(self, delivery)) for delivery in effects.publish)
         if effects.commit:
-            steps.append(lambda: self._commit(effects.commit, inside_callback=inside_callback))
+            steps.append(partial(self._commit, effects.commit, inside_callback=inside_callback))
         steps.extend(partial(self._seek, seek) for seek in effects.seek)
         if effects.pause:
-            steps.append(lambda: self._paused.update(effects.pause))
+            steps.append(partial(self._paused.update, effects.pause))
         if effects.resume:
-            steps.append(lambda: self._paused.difference_update(effects.resume))
+            steps.append(partial(self._paused.difference_update, effects.resume))
         self._go_on()
 
     def _rejoin(self) -> None:
@@ -295,6 +324,17 @@ class Worker:
         """The process may be stopped, or killed, before any of its effects."""
         while self._rest and not self.world.cuts(self):
             self._rest.popleft()()
+
+    @property
+    def next_effect(self) -> str:
+        """What it is about to do, in words."""
+        effect = self._rest[0]
+        if not isinstance(effect, partial):
+            return "effect"
+        name = effect.func.__name__
+        if name == "send":
+            return _describe(effect.args[1])
+        return _EFFECTS.get(name, name)
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
         commit = Commit(self, marks, self.world.commit_fate())
@@ -374,4 +414,4 @@ class Worker:
             self.world.note(DeadLettered(name.partition, delivery.offset, key))
         if self.state in {"alive", "paused"}:
             error = None if known else BrokerUnavailable("no answer")
-            self._inbox.append(lambda: self.engine.on_published(delivery, error))
+            self._inbox.append(partial(self.engine.on_published, delivery, error))

@@ -60,7 +60,7 @@ class World:
         self._trace = trace
         self._numbers = 0
         self.saw(f"order {plan.rules.order}")
-        self.store = build.store(lambda: self.now_ms, plan.rules.lease_ms)
+        self.store = build.store(self.read_clock_ms, plan.rules.lease_ms)
         self.wire = Wire(self, self.store, plan.rules.lease_ms)
         self.group = Group(self)
         self.slots = [self._start(slot) for slot in range(plan.workers)]
@@ -86,6 +86,9 @@ class World:
         return self.group.logs[name][self.group.offsets[name].index(offset)].key
 
     # ------------------------------------------------------------------------------------------------------------ time
+
+    def read_clock_ms(self) -> int:
+        return self.now_ms
 
     def pass_time(self, ms: int) -> None:
         self.now_ms += ms
@@ -160,6 +163,10 @@ class World:
             self.pause(worker, self.random.choice((20, 2 * self.plan.rules.lease_ms)))
         return True
 
+    def interrupts(self, _worker: Worker) -> bool:
+        """Whether the process is stopped or killed here, within a handler."""
+        return False
+
     def pause(self, worker: Worker, ms: int) -> None:
         worker.state = "paused"
         worker.wakes_ms = self.now_ms + ms
@@ -168,6 +175,13 @@ class World:
         if not self.faulty or self.random.random() >= self.plan.odds.commit:
             return "taken"
         return self.random.choice(("lost", "unanswered"))
+
+    def publish_fate(self) -> tuple[bool, bool]:
+        """Whether Kafka takes a dead letter, and whether it says so."""
+        unsure = self.faulty and self.random.random() < self.plan.odds.publish
+        if unsure:
+            self.saw("publish unconfirmed")
+        return not unsure or self.random.random() < 0.5, not unsure
 
     def finish_commits(self, worker: Worker) -> None:
         """One connection: what was sent before is answered before."""

@@ -38,11 +38,12 @@ _COUNTERS = {
 class Assignment:
     """By name. A partition that comes back gets a new object; the old one lives while anything of it is unfinished.
 
-    Args: `order_of` a topic; `commit_soon` is called when a start position is to be committed at once (hole 18).
+    Args: `order_of` a topic, None for that of the rules; `commit_soon` is called when a start position is to be
+    committed at once (hole 18).
     """
 
     def __init__(
-        self, desk: Desk, claiming: Claiming, order_of: Callable[[str], Order], commit_soon: Callable[[], None]
+        self, desk: Desk, claiming: Claiming, order_of: Callable[[str], Order] | None, commit_soon: Callable[[], None]
     ) -> None:
         self._commit_soon = commit_soon
         self._desk = desk
@@ -87,7 +88,7 @@ class Assignment:
     def on_assigned(self, names: Sequence[TopicPartition]) -> None:
         desk = self._desk
         for name in names:
-            order = self._order_of(name.topic)
+            order = self._order_of(name.topic) if self._order_of else self._rules.order
             partition = self._partitions[name] = Partition(name, self._pace(name.topic), order)
             if desk.stopping:
                 partition.tenure = Tenure.LEAVING

@@ -60,7 +60,6 @@ class Engine:
         self._handling = Handling(self._desk)
         self._claiming = Claiming(self._desk, self._settle_first)
         self._commits = Commits(rules.commit_every_ms, rules.mark)
-        order_of = order_of or (lambda _topic: rules.order)
         self._partitions = Assignment(self._desk, self._claiming, order_of, self._commits.urge)
         self._left = False
         self._rejoin_why = ""

@@ -1,0 +1,144 @@
+"""`python -m tests.prove`: everything that shows that the promise is kept, on all cores; `--long` for the night.
+
+The last line is JSON: schedules, states, checks evaluated, violations, bugs caught and all, seconds. Exit code 1 if
+something was violated, if a wrong variant escaped, if a search did not end, or if a campaign was vacuous.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tests.exhaustive import scopes
+from tests.exhaustive.__main__ import line
+from tests.exhaustive.search import search
+from tests.simulation import sweep
+from tests.simulation.campaign import Campaign, campaign
+from tests.simulation.variants import VARIANTS, row_of
+
+__all__ = ["PARTS", "Part", "main"]
+
+PARTS = ("worlds", "seeds", "crashes", "bugs")
+_CHUNK = 250
+_NON_VACUOUS_FROM = 500
+
+
+@dataclass(slots=True)
+class Part:
+    """What one task found. `campaign`: of seeds, to be added up and looked at for what never happened."""
+
+    lines: list[str] = field(default_factory=list)
+    schedules: int = 0
+    states: int = 0
+    violations: list[str] = field(default_factory=list)
+    caught: int = 0
+    bugs: int = 0
+    evaluated: Counter[str] = field(default_factory=Counter)
+    campaign: Campaign | None = None
+
+    def add(self, other: Part) -> None:
+        self.schedules += other.schedules
+        self.states += other.states
+        self.violations += other.violations
+        self.caught += other.caught
+        self.bugs += other.bugs
+        self.evaluated.update(other.evaluated)
+
+
+def _search(long: bool, number: int) -> Part:
+    scope = (scopes.LONG if long else scopes.QUICK)[number]
+    searched = search(scope.world(), scope.most_states)
+    text = line(scope, searched)
+    part = Part([text], searched.schedules, searched.states, [] if searched.holds else [text])
+    part.evaluated.update(searched.looked)
+    return part
+
+
+def _seeds(first: int, last: int) -> Part:
+    said: list[str] = []
+    result = campaign(range(first, last), say=said.append)
+    return Part(said, result.schedules, 0, said, evaluated=result.evaluated, campaign=result)
+
+
+def _strikes(name: str, first: int, every: int, long: bool) -> Part:
+    plan = sweep.PLANS[name]
+    singles = ([strike] for strike in sweep.singles(plan))
+    chosen: Iterable[Any] = sweep.pairs(plan, 7) if long else singles
+    swept = sweep.sweep(name, islice(chosen, first, None, every))
+    vacuous = [] if swept.struck else [f"{name}: no strike came to pass"]
+    return Part(swept.failed, swept.schedules, 0, swept.failed + vacuous, evaluated=swept.evaluated)
+
+
+def _variant(number: int) -> Part:
+    variant = VARIANTS[number]
+    played = variant.caught()
+    text = row_of(variant, played)
+    if played is None:
+        return Part([text], bugs=1, violations=[text])
+    return Part([text], schedules=played.seed, bugs=1, caught=1)
+
+
+def _tasks(parts: Collection[str], *, long: bool, seeds: int) -> Iterator[tuple[Any, ...]]:
+    """The long ones first, so that all cores end together."""
+    if "worlds" in parts:
+        yield from ((_search, long, number) for number in range(len(scopes.LONG if long else scopes.QUICK)))
+    if "seeds" in parts:
+        yield from ((_seeds, first, min(first + _CHUNK, seeds + 1)) for first in range(1, seeds + 1, _CHUNK))
+    if "crashes" in parts:
+        every = 40 if long else 2
+        yield from ((_strikes, name, first, every, long) for name in sweep.PLANS for first in range(every))
+    if "bugs" in parts:
+        yield from ((_variant, number) for number in range(len(VARIANTS)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--seeds", type=int, help="default 5,000; 100,000 with --long")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--only", choices=PARTS, action="append", help="only this part")
+    arguments = parser.parse_args()
+    parts = arguments.only or PARTS
+    seeds = arguments.seeds or (100_000 if arguments.long else 5_000)
+    began_s, whole, seen = time.monotonic(), Part(), Campaign()
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        waiting = [pool.submit(*task) for task in _tasks(parts, long=arguments.long, seeds=seeds)]
+        for future in waiting:
+            part = future.result()
+            print(*part.lines, sep="\n", end="\n" if part.lines else "", flush=True)
+            whole.add(part)
+            if part.campaign is not None:
+                seen.seen += part.campaign.seen
+                seen.evaluated += part.campaign.evaluated
+    if "seeds" in parts and seeds >= _NON_VACUOUS_FROM:
+        whole.violations += [f"it never happened: {what}" for what in seen.missing()]
+    if not whole.evaluated and parts != ["bugs"]:
+        whole.violations.append("nothing was checked")
+    print(json.dumps(_summary(whole, time.monotonic() - began_s)))
+    return 1 if whole.violations else 0
+
+
+def _summary(whole: Part, seconds: float) -> dict[str, object]:
+    return {
+        "schedules": whole.schedules,
+        "states": whole.states,
+        "checks": dict(sorted(whole.evaluated.items())),
+        "checks_evaluated": sum(whole.evaluated.values()),
+        "violations": whole.violations,
+        "bugs_caught": whole.caught,
+        "bugs": whole.bugs,
+        "seconds": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""More wrong variants of the store and of the claim table. See variants.py."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+from kafka_once.core import claims
+from kafka_once.core.calls import Session
+from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Done, Grant, Record, Release
+from kafka_once.stores.memory import MemoryStore
+
+
+def done_before_the_effect() -> Any:
+    """The key is done as soon as it is claimed."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        answer, after = claim(record, **asked)
+        return answer, Done(False, after.session % claims.SHORT_SESSION) if isinstance(after, Claimed) else after
+
+    return patch.object(claims, "claim", wrong)
+
+
+def completing_leaves_no_trace() -> Any:
+    """A completed key is forgotten at once."""
+    complete = claims.complete
+
+    def wrong(record: Record, **asked: Any) -> tuple[Completion, Record]:
+        answer, after = complete(record, **asked)
+        return answer, None if isinstance(after, Done) else after
+
+    return patch.object(claims, "complete", wrong)
+
+
+def a_late_release_opens_what_is_done() -> Any:
+    """Release leaves done."""
+    release = claims.release
+
+    def wrong(record: Record, **asked: Any) -> tuple[Release, Record]:
+        return (Release.APPLIED, None) if isinstance(record, Done) else release(record, **asked)
+
+    return patch.object(claims, "release", wrong)
+
+
+def anybody_releases() -> Any:
+    """Release asks for nothing."""
+    release = claims.release
+
+    def wrong(record: Record, **asked: Any) -> tuple[Release, Record]:
+        if isinstance(record, Claimed):
+            asked.update(session=record.session, call=record.call)
+        return release(record, **asked)
+
+    return patch.object(claims, "release", wrong)
+
+
+def a_takeover_tells_no_doubt() -> Any:
+    """The next holder is not told that an earlier one may have run."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        answer, after = claim(record, **asked)
+        if answer.grant is not Grant.RECLAIMED or not isinstance(after, Claimed):
+            return answer, after
+        return answer._replace(doubt=False), after._replace(doubt=False)
+
+    return patch.object(claims, "claim", wrong)
+
+
+def takeovers_are_not_listed() -> Any:
+    """Nothing comes into the in-doubt list."""
+    return patch.object(MemoryStore, "_list_doubt", lambda _self, _doubt: None)
+
+
+def who_vanishes_alone_is_not_counted() -> Any:
+    """A message that kills its process does so for ever (hole 17)."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        return claim(record._replace(alone=False) if isinstance(record, Claimed) else record, **asked)
+
+    return patch.object(claims, "claim", wrong)
+
+
+def claims_live_with_the_session() -> Any:
+    """An ended ownership frees nothing while its session lives (hole 11)."""
+
+    def wrong(self: MemoryStore, record: Record, now_ms: int) -> bool:
+        if not isinstance(record, Claimed):
+            return False
+        worker = self._records.workers.get(record.session)
+        return worker is not None and worker.lease_ends_ms > now_ms
+
+    return patch.object(MemoryStore, "_holder_lives", wrong)
+
+
+def renewing_creates() -> Any:
+    """A session that lapsed comes back to life with its next call (hole 14)."""
+    living = MemoryStore._living
+
+    def wrong(self: MemoryStore, session: Session, now_ms: int) -> Any:
+        worker = self._records.workers.get(session.number)
+        if worker is not None and worker.lease_ends_ms <= now_ms:
+            worker.lease_ends_ms = now_ms + self._lease_ms
+        return living(self, session, now_ms)
+
+    return patch.object(MemoryStore, "_living", wrong)
+
+
+def session_numbers_are_used_again() -> Any:
+    """The number of a session that is over is given to the next one (rule 12)."""
+    opened = MemoryStore.open_session
+
+    def wrong(self: MemoryStore, token: int, instance: str | None = None, previous: int | None = None) -> Session:
+        records, now_ms = self._records, self._clock_ms()
+        free = [number for number, worker in records.workers.items() if worker.lease_ends_ms <= now_ms]
+        if token in records.opened or not free:
+            return opened(self, token, instance, previous)
+        session = opened(self, token, instance, previous)
+        records.workers[free[0]] = records.workers.pop(session.number)
+        records.opened[token] = Session(free[0], token)
+        return records.opened[token]
+
+    return patch.object(MemoryStore, "open_session", wrong)
+
+
+def a_lease_never_lapses() -> Any:
+    """Claims of the dead are held for ever."""
+    return patch.object(MemoryStore, "_holder_lives", lambda _self, record, _now_ms: isinstance(record, Claimed))
+
+
+def a_holder_is_never_alive() -> Any:
+    """Whoever asks takes the key."""
+    return patch.object(MemoryStore, "_holder_lives", lambda _self, _record, _now_ms: False)
