@@ -58,6 +58,22 @@ def test_what_is_told_again_leaves_before_any_new_claim(world: World) -> None:
     assert worker.keys == []
 
 
+def test_a_repeat_that_is_claimed_before_the_failover_is_noticed_does_not_run(world: World) -> None:
+    """The new server knows the claim and not the completion; the process knows both, and not the new server."""
+    worker = Worker(world).own().deliver("a")
+    replica = world.state.replica()
+    worker.run()
+    world.state.fail_over(replica)
+
+    worker.deliver("a", start=1)  # its claim is the first thing that the new server hears
+
+    assert worker.keys == []
+    for _ in range(6):
+        worker.pass_time(LEASE_MS // 3)
+    assert worker.keys == []
+    assert worker.outcomes() == {"completed": 1, "repeat": 1}
+
+
 def test_a_key_that_runs_is_claimed_again_and_no_other_worker_is_granted_it(world: World) -> None:
     worker, other = Worker(world).own(), Worker(world).own(ROW[1])
     replica = world.state.replica()
