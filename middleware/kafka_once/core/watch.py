@@ -103,6 +103,7 @@ class Watch:
         group.overdue = group.seen
         delivery.overdue = True
         group.begin_before_ms = 0  # what stands behind it in its group comes back
+        desk.suspects.leave(delivery)  # it may never end: the other suspects of the process need not wait for it
         desk.counters.add("overdue")
         desk.note(Kind.OVERDUE, delivery.partition, delivery, text=f"after {ran_ms / 1000:.1f} s")
         desk.effects.cancel.append(group)

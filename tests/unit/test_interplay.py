@@ -1,0 +1,38 @@
+"""What happens when two rules meet: each of these was found by asking of one part what another one does meanwhile."""
+
+import pytest
+
+from tests.unit.bench import ROW, Worker, World
+
+LEASE_MS = 5_000  # as the rules have it
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# ---------------------------------------------------------------------------- handlers that hang, and suspects, failover
+
+
+def test_a_suspect_that_hangs_does_not_keep_the_others_waiting_for_ever(world: World) -> None:
+    killed = Worker(world).own(*ROW[:2]).deliver("a").deliver("b", partition=ROW[1])
+    assert killed.keys == ["a", "b"]
+    killed.die()
+
+    worker = Worker(world, deadline_ms_of=lambda _topic: 1_000).own(*ROW[:2])
+    worker.deliver("a").deliver("b", partition=ROW[1])
+    assert worker.keys == ["a"]  # suspects run one at a time
+    worker.pass_time(1_100)
+
+    assert worker.count("overdue") == 1
+    assert worker.keys == ["a", "b"]
+
+
+# --------------------------------------------------------------------------------------- stalls, and where reading starts
+
+
+# ------------------------------------------------------------------------------------- commits, and what others committed
+
+
+# ---------------------------------------------------------------------------------- a frontier that goes back, forgotten
