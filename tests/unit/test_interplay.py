@@ -2,6 +2,7 @@
 
 import pytest
 
+from kafka_once.errors import InDoubt
 from tests.unit.bench import ROW, Worker, World
 
 LEASE_MS = 5_000  # as the rules have it
@@ -27,6 +28,20 @@ def test_a_suspect_that_hangs_does_not_keep_the_others_waiting_for_ever(world: W
 
     assert worker.count("overdue") == 1
     assert worker.keys == ["a", "b"]
+
+
+def test_what_was_overdue_and_runs_again_is_claimed_again_after_a_failover(world: World) -> None:
+    worker = Worker(world, deadline_ms_of=lambda _topic: 1_000).own(*ROW[:2])
+    replica = world.state.replica()
+    worker.deliver("a").pass_time(1_100)
+    worker.run(InDoubt("cancelled at its deadline")).pass_time(300)
+    assert (worker.count("overdue"), worker.keys) == (1, ["a"])
+
+    world.state.fail_over(replica)  # nobody knows that it runs
+    worker.deliver("b", partition=ROW[1])
+
+    assert worker.count("store_changes") == 1
+    assert [ask.digest[:1] for ask in worker.last_exchange.claims if ask.held] == [b"a"]
 
 
 # --------------------------------------------------------------------------------------- stalls, and where reading starts

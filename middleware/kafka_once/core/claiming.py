@@ -93,6 +93,7 @@ class Claiming:
         delivery.attempts, delivery.fence = answer.attempts, answer.fence
         delivery.suspect = answer.suspect
         delivery.refusals = 0
+        delivery.overdue = False
         if answer.doubt and not delivery.doubt:
             delivery.doubt = True
             self._desk.counters.add("in_doubt")
