@@ -2,7 +2,10 @@
 
 import pytest
 
+from kafka_once.core.calls import Exchange
+from kafka_once.core.claims import Freed
 from kafka_once.errors import InDoubt
+from kafka_once.ports import Namespace
 from tests.unit.bench import ROW, Worker, World
 
 LEASE_MS = 5_000  # as the rules have it
@@ -42,6 +45,38 @@ def test_what_was_overdue_and_runs_again_is_claimed_again_after_a_failover(world
 
     assert worker.count("store_changes") == 1
     assert [ask.digest[:1] for ask in worker.last_exchange.claims if ask.held] == [b"a"]
+
+
+def test_what_is_given_back_while_its_claim_is_said_again_is_given_back(world: World) -> None:
+    """With several calls away: the release would name a call that the record does not hold any more."""
+    worker = Worker(world, store_depth=16).own(*ROW[:2])
+    worker.deliver("a").deliver("b", partition=ROW[1])
+    world.state.fail_over(world.state.replica())
+    worker.world.now_ms += LEASE_MS // 3
+    worker.tick()
+    worker.store_answers = False
+    away = worker.engine.decide().calls
+    for call in away:
+        worker.answer(call)  # another server's
+    said_again = worker.engine.decide().calls
+    assert any(ask.held for call in said_again if isinstance(call, Exchange) for ask in call.claims)
+
+    first, second = worker.running
+    second.results.append(None)
+    first.results.append(InDoubt("unknown"))
+    for group in (second, first):
+        group.ended = True
+        worker.engine.on_ran(group)
+    more = worker.engine.decide().calls  # beside those that are away
+    worker.store_answers = True
+    for call in [*said_again, *more]:
+        worker.answer(call)
+    worker.turn()
+
+    worker.pass_time(100)
+
+    records = world.state.records(Namespace("c", "g"), worker.store).keys
+    assert records[b"a".ljust(16, b".")] == Freed(1, doubt=True, suspect=False)
 
 
 # --------------------------------------------------------------------------------------- stalls, and where reading starts

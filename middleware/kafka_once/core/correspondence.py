@@ -148,6 +148,8 @@ class Correspondence:
         """Whether another exchange may leave now."""
         if not self._sent:
             return True
+        if any(sent.held for sent in self._sent):  # its answer tells by which call these claims can be given back
+            return False
         return self._urgent and not self.silent and len(self._sent) < self._depth and self.session is not None
 
     def repeat(self, now_ms: int) -> list[StoreCall]:
