@@ -2,8 +2,9 @@
 
 import pytest
 
-from kafka_once.core.calls import Exchange
+from kafka_once.core.calls import Exchange, LogBounds
 from kafka_once.core.claims import Freed
+from kafka_once.core.semantics import Semantics
 from kafka_once.errors import InDoubt
 from kafka_once.ports import Namespace
 from tests.unit.bench import ROW, Worker, World
@@ -80,6 +81,21 @@ def test_what_is_given_back_while_its_claim_is_said_again_is_given_back(world: W
 
 
 # --------------------------------------------------------------------------------------- stalls, and where reading starts
+
+
+def test_nothing_is_committed_by_a_membership_that_is_given_up() -> None:
+    """The client tells of an assignment that came while the process stood still; nobody can commit for it any more."""
+    rules = {"semantics": Semantics.AT_LEAST_ONCE, "store": False, "stall_ms": 10_000}
+    worker = Worker(**rules).own()
+    worker.world.now_ms += 10_000
+    worker.tick()
+    worker.engine.on_assigned([ROW[1]])
+    worker.engine.on_looked_up(ROW[1], LogBounds(0, 100), None)
+
+    effects = worker.engine.decide()
+
+    assert effects.rejoin
+    assert effects.commit == []
 
 
 # ------------------------------------------------------------------------------------- commits, and what others committed

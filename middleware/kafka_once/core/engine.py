@@ -321,28 +321,30 @@ class Engine:
 
     def commit_last(self) -> list[CommitMark]:
         """The frontiers of what is revoked, or of everything when the process ends, whatever is on its way."""
-        talk = self._desk.talk
-        if talk is not None and not talk.trusted(self._desk.now_ms):
-            return []
-        return self._commits.last(self._partitions.values(), talk)
+        return self._commits.last(self._partitions.values(), self._desk.talk) if self._may_commit() else []
+
+    def _may_commit(self) -> bool:
+        """Not in a membership that is to be given up either: what it is assigned meanwhile is lost with it."""
+        desk = self._desk
+        return not self._rejoin_why and (desk.talk is None or desk.talk.trusted(desk.now_ms))
 
     # ---------------------------------------------------------------------------------------------------------- decide
 
     def decide(self) -> Effects:
         """What to do now."""
-        desk, talk = self._desk, self._desk.talk
+        desk = self._desk
         if desk.stopping and not self._left:
             self._leave_all()
         self._on_due()
         desk.watch.look()
         if not desk.stopping:
             desk.effects.rejoin = self._rejoin_why
-        if talk is None:
+        if desk.talk is None:
             self._choose()
         else:
-            desk.effects.calls = self._next_calls(talk)
-        if talk is None or talk.trusted(desk.now_ms):
-            desk.effects.commit = self._commits.next(desk.now_ms, self._partitions.values(), talk)
+            desk.effects.calls = self._next_calls(desk.talk)
+        if self._may_commit():
+            desk.effects.commit = self._commits.next(desk.now_ms, self._partitions.values(), desk.talk)
         return desk.take_effects()
 
     def _on_due(self) -> None:
@@ -365,11 +367,8 @@ class Engine:
             return [talk.take(now_ms, joining)] if talk.idle else []
         claims: list[list[Delivery]] = []
         if talk.trusted(now_ms) and not self._desk.stopping and not talk.reminder.pending():
-            claims = [
-                *self._claiming.choose_suspect(),
-                *self._choose(),
-                *self._claiming.choose_confirmations(),
-            ]
+            claiming = self._claiming
+            claims = [*claiming.choose_suspect(), *self._choose(), *claiming.choose_confirmations()]
         call = talk.exchange(now_ms, claims)
         return [] if call is None else [call]
 
