@@ -2,7 +2,7 @@
 
 import pytest
 
-from kafka_once.core.calls import Exchange, LogBounds
+from kafka_once.core.calls import CommitMark, CommitResult, Exchange, LogBounds
 from kafka_once.core.claims import Freed
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import InDoubt
@@ -17,7 +17,7 @@ def world() -> World:
     return World()
 
 
-# ---------------------------------------------------------------------------- handlers that hang, and suspects, failover
+# ------------------------------------------------------------------- handlers that hang, and suspects, failover
 
 
 def test_a_suspect_that_hangs_does_not_keep_the_others_waiting_for_ever(world: World) -> None:
@@ -80,7 +80,7 @@ def test_what_is_given_back_while_its_claim_is_said_again_is_given_back(world: W
     assert records[b"a".ljust(16, b".")] == Freed(1, doubt=True, suspect=False)
 
 
-# --------------------------------------------------------------------------------------- stalls, and where reading starts
+# ------------------------------------------------------------------------------ stalls, and where reading starts
 
 
 def test_nothing_is_committed_by_a_membership_that_is_given_up() -> None:
@@ -98,7 +98,27 @@ def test_nothing_is_committed_by_a_membership_that_is_given_up() -> None:
     assert effects.commit == []
 
 
-# ------------------------------------------------------------------------------------- commits, and what others committed
+# ---------------------------------------------------------------------------- commits, and what others committed
 
 
-# ---------------------------------------------------------------------------------- a frontier that goes back, forgotten
+def test_at_most_once_what_waits_for_its_commit_starts_although_another_owner_has_passed_it(world: World) -> None:
+    """Found by seeds 20861 and 20997 of the simulation: nothing below the other's frontier was committed, and nothing
+    behind what waited for its commit was taken. The partition stood still for ever."""
+    rules = {"semantics": Semantics.AT_MOST_ONCE}
+    worker = Worker(world, **rules).own()
+    worker.commits_answered = False
+    worker.deliver("a")
+    world.now_ms += LEASE_MS + 1  # it stands still: its session lapses
+    other = Worker(world, **rules).own().deliver("a", "b").run_all()
+    assert other.committed == {ROW[0]: 2}
+
+    worker.turn()
+    worker.commits_answered = True
+    worker.engine.on_committed([CommitResult(CommitMark(ROW[0], 1), "retry")])
+    worker.pass_time(200)
+
+    assert worker.keys == ["a"]
+    assert worker.committed == {ROW[0]: 1}
+
+
+# ------------------------------------------------------------------------- a frontier that goes back, forgotten

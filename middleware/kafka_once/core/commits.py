@@ -59,11 +59,13 @@ class Commits:
 
 
 def _mark(partition: Partition, mark_name: str) -> CommitMark | None:
-    """The frontier of a partition that is ours and located, if it is ahead of what is committed. Never backwards."""
+    """The frontier of a partition that is ours and located, if it is ahead of what is committed. Never backwards, but
+    at most once for what waits to be committed before it runs: another owner's frontier may have passed it."""
     offset = partition.frontier.next_offset
     if offset is None or not partition.located or partition.tenure not in (Tenure.OWNED, Tenure.LEAVING):
         return None
-    if offset < partition.floor or (partition.committed is not None and offset <= partition.committed):
+    passed = offset < partition.floor and not partition.awaiting
+    if passed or (partition.committed is not None and offset <= partition.committed):
         return None
     metadata = Mark(partition.topic_id, partition.epoch, offset).text(mark_name) if mark_name else ""
     return CommitMark(partition.name, offset, partition.frontier.leader_epoch, metadata)
