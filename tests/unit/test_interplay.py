@@ -7,7 +7,7 @@ from kafka_once.core.claims import Freed
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import InDoubt
 from kafka_once.ports import Namespace
-from tests.unit.bench import ROW, Worker, World
+from tests.unit.bench import ROW, SET_BACK, Worker, World
 
 LEASE_MS = 5_000  # as the rules have it
 
@@ -122,3 +122,46 @@ def test_at_most_once_what_waits_for_its_commit_starts_although_another_owner_ha
 
 
 # ------------------------------------------------------------------------- a frontier that goes back, forgotten
+
+
+def test_an_operators_reset_takes_the_frontier_back_also_if_the_session_ends_before_it_is_told(world: World) -> None:
+    Worker(world).own().deliver(*(f"old {n}" for n in range(8))).run_all().pass_time(200)
+    worker = Worker(world)
+    worker.store_answers = False
+    worker.own(committed=SET_BACK)
+    opening = worker.calls[-1]
+    worker.answer(opening)
+    worker.turn()
+    worker.answer(worker.calls[-1])  # the ownership: the reset is seen, and nobody hears of it
+    worker.turn()
+    assert worker.sought[-1].offset == 0
+    world.now_ms += LEASE_MS + 1
+    worker.store_answers = True
+    worker.turn()
+    for call in [call for call in worker.calls if isinstance(call, Exchange)]:
+        worker.answer(call)
+    worker.pass_time(100)
+    worker.deliver("new").run_all().pass_time(200)
+
+    assert worker.committed == {ROW[0]: 1}
+    assert frontier_of(world) == 1
+
+
+def test_an_operators_reset_takes_the_frontier_back_also_if_the_store_forgets_it(world: World) -> None:
+    Worker(world).own().deliver(*(f"old {n}" for n in range(8))).run_all().pass_time(200)
+    replica = world.state.replica()
+    worker = Worker(world).own(committed=SET_BACK)
+    assert frontier_of(world) == 0
+    for partition in replica.records(Namespace("c", "g"), worker.store).partitions.values():
+        kept = partition.frontier
+    now = next(iter(world.state.records(Namespace("c", "g"), worker.store).partitions.values()))
+    now.frontier, now.frontier_by = kept, 1  # forgotten by a failover, and nothing else of it
+    worker.deliver("new").run_all().pass_time(200)
+
+    assert frontier_of(world) == 1
+
+
+def frontier_of(world: World) -> int:
+    [partition] = world.state.records(Namespace("c", "g"), None).partitions.values()
+    assert partition.frontier is not None
+    return partition.frontier[0]

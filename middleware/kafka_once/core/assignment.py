@@ -197,11 +197,17 @@ class Assignment:
         partition.frontier.begin(start.offset, start.leader_epoch)
         partition.committed = None if start.commit else start.offset
         self._desk.effects.seek.append(Seek(partition.name, start.offset, start.leader_epoch))
-        if start.rewind and partition.ownership is not None:
-            back = FrontierMark(partition.ownership.number, start.offset, start.leader_epoch, back=True)
-            self._desk.conversation.mark(back)
+        partition.rewinds = start.rewind
+        self._take_frontier_back(partition)
         if start.commit:
             self._commit_soon()
+
+    def _take_frontier_back(self, partition: Partition) -> None:
+        """Under every ownership anew: an earlier one may have ended before the store heard of it."""
+        offset = partition.frontier.next_offset
+        if partition.rewinds and partition.ownership is not None and offset is not None:
+            leader_epoch = partition.frontier.leader_epoch
+            self._desk.conversation.mark(FrontierMark(partition.ownership.number, offset, leader_epoch, back=True))
 
     def on_deleted(self, name: TopicPartition, first: int, behind: int) -> None:
         """Retention was faster than we; what was deleted is gone, and reading goes on behind it."""
@@ -233,10 +239,12 @@ class Assignment:
         if partition.tenure is not Tenure.JOINING:
             self._desk.end_ownerships(partition)
             return
-        if partition.located:
-            partition.floor = max(partition.floor, ownership.frontier[0] if ownership.frontier else 0)
-        else:
+        if not partition.located:
             self._locate(partition)
+        elif partition.rewinds:  # that frontier does not count
+            self._take_frontier_back(partition)
+        else:
+            partition.floor = max(partition.floor, ownership.frontier[0] if ownership.frontier else 0)
         if partition.located:
             self._own(partition, f"ownership {ownership.number}, epoch {ownership.epoch}")
 

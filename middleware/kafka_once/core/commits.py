@@ -72,8 +72,9 @@ def _mark(partition: Partition, mark_name: str) -> CommitMark | None:
 
 
 def _mark_in_store(marks: list[CommitMark], partitions: Iterable[Partition], talk: Correspondence) -> None:
-    ownerships = {partition.name: partition.ownership for partition in partitions}
+    committing = {partition.name: partition for partition in partitions}
     for mark in marks:
-        ownership = ownerships[mark.partition]
-        if ownership is not None:
-            talk.mark(FrontierMark(ownership.number, mark.offset, mark.leader_epoch))
+        partition = committing[mark.partition]
+        if partition.ownership is not None:
+            number = partition.ownership.number
+            talk.mark(FrontierMark(number, mark.offset, mark.leader_epoch, back=partition.rewinds))

@@ -41,6 +41,7 @@ class Partition:
         located: it was decided where reading starts; nothing is taken or committed before.
         epoch: of the newest ownership; 0 without a store.
         committed: the offset last confirmed by Kafka.
+        rewinds: the stored frontier that was found does not count: ours takes its place, wherever that stands.
         floor: nothing below is committed, because another owner's frontier has passed it.
         unfinished: deliveries that the store or a handler may still say something about.
         head, alive_ms: the first unsettled offset as it was last looked at, and its last sign of life; see standing.py.
@@ -68,6 +69,7 @@ class Partition:
         "ownerships",
         "pace",
         "paused",
+        "rewinds",
         "take_due_ms",
         "tenure",
         "unfinished",
@@ -85,6 +87,7 @@ class Partition:
         self.ownerships: list[int] = []
         self.claimed_up_to: int | None = None
         self.committed: int | None = None
+        self.rewinds = False
         self.floor = 0
         self.log: LogBounds | None = None
         self.found_committed: Committed | None = None
