@@ -150,8 +150,6 @@ FAULTS: dict[str, Callable[[World], bool]] = {
     "silence": _silence,
     "stop": _stop,
     "replace": _replace,
-    "expire": _expire,
-    "late commit": _late_commit,
 }
 
 
@@ -170,8 +168,9 @@ def _fail_over(world: World) -> bool:
     return True
 
 
-# Only in worlds that ask for it: whoever dies in a failover takes with him what only he knew.
-RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over}
+# Only in worlds that ask for them (failover.py, test_start_positions.py): whoever dies in a failover takes with him
+# what only he knew.
+RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over, "expire": _expire, "late commit": _late_commit}
 
 
 def inject(world: World) -> None:
