@@ -66,9 +66,10 @@ class HandOut:
     def _give_back(self, groups: list[Group]) -> None:
         """Nobody has begun these."""
         for group in groups:
-            message = group.deliveries[0].message
+            place = _place(group)
             with self._changed:
-                self._taken.pop((message.topic, message.partition, message.offset), None)
+                if self._taken.get(place) is group:
+                    del self._taken[place]
             group.ended = True
             self._post(group)
 
@@ -106,9 +107,11 @@ class HandOut:
             if not self._ready:
                 return None
             group = self._ready.popleft()
-            message = group.deliveries[0].message
-            self._taken[message.topic, message.partition, message.offset] = group
+            earlier = self._taken.get(_place(group))
+            self._taken[_place(group)] = group
             group.began = True
+        if earlier is not None:  # its partition was lost meanwhile, and nothing was claimed: only the newer one counts
+            self._give_back([earlier])
         return group
 
     def _observe(self) -> None:
@@ -140,3 +143,8 @@ class HandOut:
         """What is handed out and not ended, the oldest first."""
         with self._changed:
             return list(self._taken)
+
+
+def _place(group: Group) -> tuple[str, int, int]:
+    message = group.deliveries[0].message
+    return message.topic, message.partition, message.offset

@@ -6,6 +6,7 @@ from kafka_once.core.calls import CommitMark, CommitResult, Exchange, LogBounds
 from kafka_once.core.claims import Freed
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import InDoubt
+from kafka_once.handout import HandOut
 from kafka_once.ports import Namespace
 from tests.unit.bench import ROW, SET_BACK, Worker, World
 
@@ -165,3 +166,29 @@ def frontier_of(world: World) -> int:
     [partition] = world.state.records(Namespace("c", "g"), None).partitions.values()
     assert partition.frontier is not None
     return partition.frontier[0]
+
+
+# ------------------------------------------------------------------------------------------------- the user's own loop
+
+
+def test_what_is_handed_out_twice_without_a_claim_ends_twice() -> None:
+    """The partition is lost and comes back while the loop holds a message of it; the drain waited for the first for
+    ever."""
+    loop = HandOut(limit=10)
+    worker = Worker(semantics=Semantics.AT_LEAST_ONCE, store=False, exclusive=False)
+    worker.engine.offer(5)
+    loop.open(worker.engine.on_ran, lambda: worker.world.now_ms / 1000)
+    worker.own().deliver("a")
+    loop.start(worker.running)
+    assert loop.take(0) is not None
+
+    worker.running.clear()
+    worker.engine.on_lost([ROW[0]])
+    worker.own().deliver("a")
+    loop.start(worker.running)
+    assert loop.take(0) is not None
+    assert loop.end("t", 0, 0)
+
+    assert worker.outcomes() == {"completed": 1, "dropped": 1}
+    assert worker.engine.drained()
+    assert not loop.end("t", 0, 0)
