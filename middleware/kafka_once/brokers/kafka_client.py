@@ -94,7 +94,7 @@ class Client:
         # Two guards: a bug of the user's does not keep ours from knowing.
         tellings = [self._guarded(tell) for tell in (self.troubles.note, on_error, users_error_callback)]
         config["error_cb"] = lambda error: [tell(error) for tell in tellings]
-        config["on_commit"] = self._guarded(on_commit)
+        config["on_commit"] = self._guarded(self._unless_closing(on_commit))
         try:
             self.consumer = Consumer(config)
         except (KafkaException, TypeError, ValueError) as refused:
@@ -138,6 +138,10 @@ class Client:
         while quiet < _QUIET_POLLS and time.monotonic() < deadline:
             self.consumer.poll(0.01)  # what it returns is of partitions that are given up
             quiet = 0 if not self._static and self.consumer.assignment() else quiet + 1
+
+    def _unless_closing(self, on_commit: OnCommit) -> OnCommit:
+        """What `close` is told comes from its thread, and may look like the answer to a commit of the next client."""
+        return lambda error, answers: None if self._closing else on_commit(error, answers)
 
     def _told(self, tell: Callable[[list[TopicPartition]], None]) -> Callable[[Consumer, list[ClientPartition]], None]:
         def callback(_consumer: Consumer, partitions: list[ClientPartition]) -> None:
