@@ -242,6 +242,7 @@ class Runner:
             self._publish(delivery)
         if effects.commit:
             self._commit(effects.commit, inside_callback=inside_callback)
+        self._fresh += effects.look_up
         for partition, offset, leader_epoch in effects.seek:
             self._broker.seek(partition, offset, leader_epoch)
         if effects.pause:
@@ -356,10 +357,10 @@ class Runner:
         self._fresh = [partition for partition in self._fresh if partition not in partitions]
 
     def _look_up(self) -> None:
-        """Nothing of a partition is taken before this and the store have told where it starts."""
+        """Before it nothing of a partition is taken. Logs come last: they hold what was committed, or are truncated."""
         fresh = self._fresh
         try:
-            logs, committed = self._broker.log_bounds(fresh), self._broker.committed(fresh)
+            committed, logs = self._broker.committed(fresh), self._broker.log_bounds(fresh)
         except BrokerUnavailable as error:
             log.warning("asked again where reading starts: %s", error)
             self._look_up_due_s = self._clock_s() + _IDLE_S

@@ -296,6 +296,7 @@ class Worker:
         steps.extend(partial(publishing.append, Publish(self, delivery)) for delivery in effects.publish)
         if effects.commit:
             steps.append(partial(self._commit, effects.commit, inside_callback=inside_callback))
+        steps.extend(partial(self._fresh.append, name) for name in effects.look_up)
         steps.extend(partial(self._seek, seek) for seek in effects.seek)
         if effects.pause:
             steps.append(partial(self._paused.update, effects.pause))

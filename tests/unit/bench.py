@@ -44,6 +44,7 @@ class Worker:
         self.commits_answered = True
         self.paused: set[TopicPartition] = set()
         self.sought: list[Seek] = []
+        self.found: dict[TopicPartition, tuple[LogBounds, Committed | None]] = {}  # what looking up finds
         self.calls: list[StoreCall] = []
         self.withdrawn = False
         self.observe: Callable[[Note], None] = lambda _note: None
@@ -57,6 +58,7 @@ class Worker:
         self.tick()
         self.engine.on_assigned(names or ROW[:1])
         for name in names or ROW[:1]:
+            self.found[name] = (log, committed)
             self.engine.on_looked_up(name, log, committed)
         return self.turn()
 
@@ -117,7 +119,8 @@ class Worker:
             self.tick()
             effects = self.engine.decide()
             self._perform(effects)
-            if not (effects.calls and self.store_answers) and not (effects.commit and self.commits_answered):
+            committed = effects.commit and self.commits_answered
+            if not (effects.calls and self.store_answers) and not committed and not effects.look_up:
                 return self
         raise AssertionError("it never comes to rest")
 
@@ -132,6 +135,8 @@ class Worker:
         self.withdrawn = self.withdrawn or effects.withdraw
         self.publishing += effects.publish
         self.sought += effects.seek
+        for name in effects.look_up:
+            self.engine.on_looked_up(name, *self.found[name])
         self.notes += effects.notes
         self.paused |= set(effects.pause)
         self.paused -= set(effects.resume)

@@ -2,12 +2,16 @@
 
 import pytest
 
-from kafka_once.core.calls import CommitMark, CommitResult, Exchange, LogBounds
+from kafka_once.core.calls import CommitMark, CommitResult, Committed, Exchange, LogBounds, Seek
 from kafka_once.core.claims import Freed
+from kafka_once.core.engine import Engine
+from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import InDoubt
 from kafka_once.handout import HandOut
+from kafka_once.message import TopicPartition
 from kafka_once.ports import Namespace
+from kafka_once.runner import Runner, RunnerSettings
 from tests.unit.bench import ROW, SET_BACK, Worker, World
 
 LEASE_MS = 5_000  # as the rules have it
@@ -192,3 +196,48 @@ def test_what_is_handed_out_twice_without_a_claim_ends_twice() -> None:
     assert worker.outcomes() == {"completed": 1, "dropped": 1}
     assert worker.engine.drained()
     assert not loop.end("t", 0, 0)
+
+
+# ------------------------------------------------------------------------------------- what was looked up is old by now
+
+
+def test_a_frontier_that_went_on_since_the_log_was_looked_up_is_no_truncation(world: World) -> None:
+    """An earlier owner that the group has given up reads on until it is told."""
+    earlier = Worker(world).own().deliver("a").run()
+    worker = Worker(world)
+    worker.store_answers = False
+    worker.own(log=LogBounds(0, 1))
+    earlier.deliver("b", start=1).run().pass_time(200)
+    worker.found[ROW[0]] = (LogBounds(0, 2), None)
+    worker.store_answers = True
+    worker.answer(worker.calls[-1])
+    worker.turn()
+
+    assert worker.sought == [Seek(ROW[0], 2)]
+    assert worker.engine.error is None
+
+
+def test_the_log_is_looked_up_after_what_was_committed() -> None:
+    """Else a commit of an earlier owner that came in between would look like one of a truncated log."""
+
+    class Moving:
+        end = 5
+
+        def committed(self, names: list[TopicPartition]) -> dict[TopicPartition, Committed]:
+            self.end += 1
+            return {name: Committed(self.end, None, "") for name in names}
+
+        def log_bounds(self, names: list[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+            self.end += 1
+            return {name: LogBounds(0, self.end) for name in names}
+
+    engine = Engine(Rules(semantics=Semantics.AT_LEAST_ONCE, store=False))
+    settings = RunnerSettings(["t"], "g", drain_s=1, answer_s=1)
+    runner = Runner(engine, Moving(), None, HandOut(1), None, settings)  # type: ignore[arg-type]
+    runner.on_assigned([ROW[0]])
+
+    runner._look_up()
+    runner._inbox.close()
+
+    assert engine.error is None
+    assert [seek.offset for seek in engine.decide().seek] == [6]

@@ -209,6 +209,18 @@ class Assignment:
             leader_epoch = partition.frontier.leader_epoch
             self._desk.conversation.mark(FrontierMark(partition.ownership.number, offset, leader_epoch, back=True))
 
+    def _looks_again(self, partition: Partition) -> bool:
+        """An earlier owner may have read on since the log's end was looked up; from now on it stores no frontier. So a
+        frontier behind that end is a sign of a truncated log the second time only."""
+        assert partition.log is not None
+        frontier = partition.ownership.frontier if partition.ownership is not None else None
+        if partition.looked_twice or frontier is None or frontier[0] <= partition.log.end:
+            return False
+        partition.looked_twice = True
+        partition.log = None  # then the ownership is taken once more
+        self._desk.effects.look_up.append(partition.name)
+        return True
+
     def on_deleted(self, name: TopicPartition, first: int, behind: int) -> None:
         """Retention was faster than we; what was deleted is gone, and reading goes on behind it."""
         partition = self._partitions.get(name)
@@ -240,6 +252,8 @@ class Assignment:
             self._desk.end_ownerships(partition)
             return
         if not partition.located:
+            if self._looks_again(partition):
+                return
             self._locate(partition)
         elif partition.rewinds:  # that frontier does not count
             self._take_frontier_back(partition)

@@ -38,6 +38,7 @@ class Partition:
         ownerships: numbers of those not yet ended, earlier ones of this session included.
         claimed_up_to: what the store knew at our first ownership: tells redelivery from repeat.
         log, found_committed: what was looked up after the assignment; None before.
+        looked_twice: it was looked up again, because the stored frontier stood behind the log's end.
         located: it was decided where reading starts; nothing is taken or committed before.
         epoch: of the newest ownership; 0 without a store.
         committed: the offset last confirmed by Kafka.
@@ -63,6 +64,7 @@ class Partition:
         "lanes",
         "located",
         "log",
+        "looked_twice",
         "name",
         "order",
         "ownership",
@@ -91,6 +93,7 @@ class Partition:
         self.floor = 0
         self.log: LogBounds | None = None
         self.found_committed: Committed | None = None
+        self.looked_twice = False
         self.located = False
         self.epoch = 0
         self.unfinished = 0

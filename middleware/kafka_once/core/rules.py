@@ -107,6 +107,7 @@ class Effects:
     `withdraw`: the session is over, so what no handler has begun must come back from the executor.
     `rejoin`: why the membership is to be given up and a new one begun; the same in every turn until that is done.
     `cancel`: groups whose handler passed its deadline.
+    `look_up`: of these it is to be looked up once more where they stand.
     `outcomes`: deliveries that have got theirs, in that order; only with `tell_outcomes`.
     """
 
@@ -117,6 +118,7 @@ class Effects:
     cancel: list[Group] = field(default_factory=list)
     publish: list[Delivery] = field(default_factory=list)
     commit: list[CommitMark] = field(default_factory=list)
+    look_up: list[TopicPartition] = field(default_factory=list)
     seek: list[Seek] = field(default_factory=list)
     pause: list[TopicPartition] = field(default_factory=list)
     resume: list[TopicPartition] = field(default_factory=list)
