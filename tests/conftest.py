@@ -3,6 +3,8 @@
 `kafka`, `redis` and `once_app` are those of our pytest plugin, which tests here use as everybody does.
 """
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -14,6 +16,16 @@ __all__ = ["missing", "or_skip"]
 # How long an example takes says more of what else the machine does.
 settings.register_profile("kafka-once", deadline=None)
 settings.load_profile("kafka-once")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On CI, where one failure ends the run, what waits for real servers gets a second try; the summary shows each as
+    RERUN. At home nothing is tried twice."""
+    if os.environ.get("CI") != "true":
+        return
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("integration", "docker", "chaos")):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
