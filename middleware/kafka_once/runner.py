@@ -24,6 +24,7 @@ from kafka_once.dead_letters import dead_letter_of
 from kafka_once.errors import BrokerUnavailable
 from kafka_once.inbox import Inbox
 from kafka_once.log_lines import log_counters
+from kafka_once.look_up import LookUp
 from kafka_once.message import TopicPartition
 from kafka_once.observers import Observers
 from kafka_once.picture import Picture
@@ -98,8 +99,7 @@ class Runner:
         self._inbox = Inbox()
         self._running: set[Group] = set()
         self._several: set[Group] = set()  # of these, groups of several messages: looked at while they run
-        self._fresh: list[TopicPartition] = []  # assigned, and not looked up yet where they stand
-        self._look_up_due_s = 0.0
+        self._starts = LookUp(broker)
         self._report_due_s = 0.0
         self._poll_due_s = 0.0
         self._broken = False  # the loop has died: what it believes must not be committed
@@ -158,7 +158,7 @@ class Runner:
         self._perform(self._engine.decide(), inside_callback=False)
         busy = bool(self._running) or self._engine.unfinished > 0 or self._engine.locating
         messages = self._receive(busy=busy)
-        if self._fresh and self._clock_s() >= self._look_up_due_s:
+        if self._starts.due(self._clock_s()):
             self._look_up()
         if messages:
             self._deliver(messages)
@@ -242,7 +242,7 @@ class Runner:
             self._publish(delivery)
         if effects.commit:
             self._commit(effects.commit, inside_callback=inside_callback)
-        self._fresh += effects.look_up
+        self._starts.add(effects.look_up)
         for partition, offset, leader_epoch in effects.seek:
             self._broker.seek(partition, offset, leader_epoch)
         if effects.pause:
@@ -312,7 +312,7 @@ class Runner:
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         self._tick()
         self._engine.on_assigned(partitions)
-        self._fresh.extend(partitions)
+        self._starts.add(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self._tick()
@@ -331,7 +331,7 @@ class Runner:
         self._tick()
         self._engine.on_lost(partitions)
         self._executor.withdraw(partitions)
-        self._forget_fresh(partitions)
+        self._starts.forget(partitions)
 
     def _turn_without_poll(self) -> None:
         self._tick()
@@ -350,25 +350,15 @@ class Runner:
 
     def _leave(self, partitions: Sequence[TopicPartition]) -> None:
         self._engine.on_gone(partitions)
-        self._forget_fresh(partitions)
+        self._starts.forget(partitions)
         self._turn_without_poll()  # the ends of the ownerships leave now, before another member claims
 
-    def _forget_fresh(self, partitions: Sequence[TopicPartition]) -> None:
-        self._fresh = [partition for partition in self._fresh if partition not in partitions]
-
     def _look_up(self) -> None:
-        """Before it nothing of a partition is taken. Logs come last: they hold what was committed, or are truncated."""
-        fresh = self._fresh
-        try:
-            committed, logs = self._broker.committed(fresh), self._broker.log_bounds(fresh)
-        except BrokerUnavailable as error:
-            log.warning("asked again where reading starts: %s", error)
-            self._look_up_due_s = self._clock_s() + _IDLE_S
-            return
-        self._fresh = []
+        """Before it nothing of a partition is taken."""
+        found = self._starts.find(self._clock_s())
         self._tick()
-        for partition in fresh:
-            self._engine.on_looked_up(partition, logs[partition], committed[partition])
+        for partition, log_bounds, committed in found:
+            self._engine.on_looked_up(partition, log_bounds, committed)
 
     def _tell_news(self) -> None:
         for news in self._broker.news():

@@ -7,8 +7,9 @@ from kafka_once.core.claims import Freed
 from kafka_once.core.engine import Engine
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
-from kafka_once.errors import InDoubt
+from kafka_once.errors import BrokerUnavailable, InDoubt
 from kafka_once.handout import HandOut
+from kafka_once.look_up import LookUp
 from kafka_once.message import TopicPartition
 from kafka_once.ports import Namespace
 from kafka_once.runner import Runner, RunnerSettings
@@ -241,3 +242,31 @@ def test_the_log_is_looked_up_after_what_was_committed() -> None:
 
     assert engine.error is None
     assert [seek.offset for seek in engine.decide().seek] == [6]
+
+
+def test_a_partition_without_a_leader_does_not_keep_the_others_from_starting() -> None:
+    class Leaderless:
+        asked = 0
+
+        def committed(self, names: list[TopicPartition]) -> dict[TopicPartition, None]:
+            return dict.fromkeys(names)
+
+        def log_bounds(self, names: list[TopicPartition]) -> dict[TopicPartition, LogBounds]:
+            self.asked += 1
+            if ROW[1] in names:
+                raise BrokerUnavailable("no leader")
+            return dict.fromkeys(names, LogBounds(0, 1))
+
+    broker = Leaderless()
+    starts = LookUp(broker)  # type: ignore[arg-type]
+    starts.add(ROW)
+    found, now_s = [], 0.0
+    while len(found) < len(ROW) - 1:
+        found += [name for name, _, _ in starts.find(now_s)]
+        now_s += 1.0
+        assert broker.asked < 10
+
+    assert ROW[1] not in found
+    assert starts.due(now_s)
+    starts.forget(ROW[1:2])
+    assert not starts.due(now_s)
