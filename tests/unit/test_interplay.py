@@ -270,3 +270,19 @@ def test_a_partition_without_a_leader_does_not_keep_the_others_from_starting() -
     assert starts.due(now_s)
     starts.forget(ROW[1:2])
     assert not starts.due(now_s)
+
+
+def test_a_late_answer_to_a_commit_of_an_earlier_assignment_does_not_count_for_this_one() -> None:
+    """Found by seeds 25899 and 26842 of the simulation: what was then settled counted as committed, so no commit was
+    sent, and the message that waited for its answer never ran."""
+    worker = Worker(semantics=Semantics.AT_MOST_ONCE, store=False).own()
+    worker.commits_answered = False
+    worker.deliver("a")
+    worker.engine.on_lost([ROW[0]])
+    worker.own()
+    worker.engine.on_committed([CommitResult(CommitMark(ROW[0], 1), "ok")])
+    worker.commits_answered = True
+    worker.deliver("a").pass_time(200)
+
+    assert worker.committed == {ROW[0]: 1}
+    assert len(worker.running) == 1

@@ -289,9 +289,9 @@ class Engine:
             partition = self._partitions.get(result.mark.partition)
             if result.verdict == "ok":
                 self.counters.add("commits")
-                if partition is not None:
+                if partition is not None and result.mark.offset <= (partition.frontier.next_offset or 0):
                     partition.committed = max(result.mark.offset, partition.committed or 0)
-                    self._start_awaiting(partition)
+                    self._start_awaiting(partition)  # else the answer is to a commit of an earlier assignment
                 continue
             self.counters.add("commits_refused")
             self._desk.note(Kind.COMMIT_REFUSED, partition, text=f"{result.mark.partition}: {result.reason}")
