@@ -10,6 +10,10 @@ __all__ = ["verdict_of"]
 
 _E = KafkaError
 
+# The protocol's numbers: brokers send them, and the oldest client that we work with has no names for them.
+_INCONSISTENT_TOPIC_ID = 103
+_INVALID_REGULAR_EXPRESSION = 128
+
 # verdict, what it means, codes
 _GROUPS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("ok", "taken", (_E.NO_ERROR,)),
@@ -74,7 +78,7 @@ _GROUPS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
         "drop",
         "the topic, or the partition, is no more",  # C23
         (
-            *(_E.UNKNOWN_TOPIC_OR_PART, _E.UNKNOWN_TOPIC_ID, _E.INCONSISTENT_TOPIC_ID, _E._UNKNOWN_TOPIC),
+            *(_E.UNKNOWN_TOPIC_OR_PART, _E.UNKNOWN_TOPIC_ID, _INCONSISTENT_TOPIC_ID, _E._UNKNOWN_TOPIC),
             *(_E._UNKNOWN_PARTITION, _E.TOPIC_EXCEPTION),
         ),
     ),
@@ -99,7 +103,7 @@ _GROUPS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
             *(_E.INVALID_GROUP_ID, _E.UNSUPPORTED_VERSION, _E._UNSUPPORTED_FEATURE, _E.UNSUPPORTED_SASL_MECHANISM),
             *(_E.INCONSISTENT_GROUP_PROTOCOL, _E.INVALID_REQUEST, _E._INVALID_ARG, _E._NOT_CONFIGURED),
             *(_E._NOT_IMPLEMENTED, _E._UNKNOWN_PROTOCOL, _E.GROUP_MAX_SIZE_REACHED, _E.UNSUPPORTED_ASSIGNOR),
-            *(_E.INVALID_SESSION_TIMEOUT, _E.INVALID_REGULAR_EXPRESSION),
+            *(_E.INVALID_SESSION_TIMEOUT, _INVALID_REGULAR_EXPRESSION),
         ),
     ),
     ("stop", "the client cannot go on: start again", (_E._FATAL, _E._INCONSISTENT)),
@@ -124,18 +128,24 @@ _GROUPS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
             *(_E.ELIGIBLE_LEADERS_NOT_AVAILABLE, _E.ELECTION_NOT_NEEDED, _E.NO_REASSIGNMENT_IN_PROGRESS),
             *(_E.GROUP_SUBSCRIBED_TO_TOPIC, _E.INVALID_RECORD, _E.PRODUCER_FENCED, _E.RESOURCE_NOT_FOUND),
             *(_E.DUPLICATE_RESOURCE, _E.UNACCEPTABLE_CREDENTIAL, _E.INCONSISTENT_VOTER_SET),
-            *(_E.INVALID_UPDATE_VERSION, _E.FEATURE_UPDATE_FAILED, _E.MISMATCHED_ENDPOINT_TYPE),
-            *(_E.UNSUPPORTED_ENDPOINT_TYPE, _E.UNKNOWN_CONTROLLER_ID, _E.UNKNOWN_SUBSCRIPTION_ID),
-            *(_E.TELEMETRY_TOO_LARGE, _E.INVALID_REGISTRATION, _E.TRANSACTION_ABORTABLE),
+            *(_E.INVALID_UPDATE_VERSION, _E.FEATURE_UPDATE_FAILED),
+            *(_E.UNKNOWN_SUBSCRIPTION_ID, _E.TELEMETRY_TOO_LARGE),
         ),
     ),
 )
 
-# Newer than the oldest client that we work with: of share groups and streams groups, and never the answer to a commit.
+# Without a name in the oldest client that we work with: of share groups, streams groups and controllers, and never the
+# answer to a commit.
 _NEWER = (
     *("INVALID_RECORD_STATE", "SHARE_SESSION_NOT_FOUND", "INVALID_SHARE_SESSION_EPOCH", "FENCED_STATE_EPOCH"),
     *("INVALID_VOTER_KEY", "DUPLICATE_VOTER", "VOTER_NOT_FOUND", "STREAMS_INVALID_TOPOLOGY"),
-    *("STREAMS_INVALID_TOPOLOGY_EPOCH", "STREAMS_TOPOLOGY_FENCED", "SHARE_SESSION_LIMIT_REACHED"),
+    *("MISMATCHED_ENDPOINT_TYPE", "UNSUPPORTED_ENDPOINT_TYPE", "UNKNOWN_CONTROLLER_ID", "INVALID_REGISTRATION"),
+    *(
+        "TRANSACTION_ABORTABLE",
+        "STREAMS_INVALID_TOPOLOGY_EPOCH",
+        "STREAMS_TOPOLOGY_FENCED",
+        "SHARE_SESSION_LIMIT_REACHED",
+    ),
 )
 
 _VERDICTS: dict[int, tuple[str, str]] = {
