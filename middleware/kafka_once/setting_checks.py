@@ -23,7 +23,6 @@ __all__ = [
     "HIDDEN",
     "STORE_FORM",
     "check_together",
-    "check_topics",
     "checked_order",
     "file_path",
     "handler_deadline",
@@ -220,25 +219,6 @@ def check_together(settings: Settings) -> None:
     )
     for check in checks:
         check(settings)
-
-
-def check_topics(dead_letter_topic: str | None, topics: Sequence[str]) -> None:
-    """See `Settings.check_topics`."""
-    if not topics:
-        raise ConfigurationError("topics", topics, "name at least one topic to consume")
-    for topic in topics:
-        if dead_letter_topic is not None and _subscribes(topic, dead_letter_topic):
-            remedy = f"it is consumed here ({topic!r}), so its messages would go round for ever; name another topic"
-            raise ConfigurationError("dead_letter_topic", dead_letter_topic, remedy)
-
-
-def _subscribes(topic: str, name: str) -> bool:
-    if not topic.startswith("^"):
-        return topic == name
-    try:
-        return "[:" not in topic and re.search(topic, name) is not None
-    except re.error:  # librdkafka's patterns are POSIX ones: not every one can be read here
-        return False
 
 
 def _check_store(settings: Settings) -> None:

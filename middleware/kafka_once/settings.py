@@ -27,6 +27,7 @@ from kafka_once.core.semantics import (
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
 from kafka_once.setting_sources import Layers
+from kafka_once.setting_topics import check_topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,7 +240,9 @@ class Settings(BaseSettings):
         else:
             self._layers = layers
             return
-        raise problem  # out here: a ValidationError, which carries the input, must not be its context
+        # Out here: a ValidationError, which carries the input, must not be its context. And without the path through
+        # pydantic, so that a script's traceback ends with the line that says the setting.
+        raise problem.with_traceback(None)
 
     @classmethod
     def of(cls, *, bootstrap_servers: str | None, group: str | None, store: str | None, **settings: Any) -> Self:
@@ -280,16 +283,16 @@ class Settings(BaseSettings):
         """An error of these settings, with the place where the value stood if that is not the code."""
         return problems.placed(error, self._layers)
 
-    def check_topics(self, topics: Sequence[str]) -> None:
+    def check_topics(self, topics: Sequence[object]) -> None:
         """Refuse topics that cannot be consumed with these settings.
 
         Args:
             topics: names, or patterns that begin with "^".
 
         Raises:
-            ConfigurationError: there are none, or the dead-letter topic is among them.
+            ConfigurationError: there are none, one is no text, or the dead-letter topic is among them.
         """
-        checks.check_topics(self.dead_letter_topic, topics)
+        check_topics(self.dead_letter_topic, topics)
 
     def order_of_handler(self, order: Order | str | None) -> Order:
         """A handler's own order, or the app's if it says none.

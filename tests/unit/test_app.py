@@ -47,6 +47,22 @@ def test_a_loop_of_ones_own_has_no_deadline() -> None:
             Consumer(conf, store="memory://", key=coordinates(), adapters=memory(), **settings)
 
 
+def test_a_decorator_that_was_not_called_is_told_how_to_call_it() -> None:
+    app = App("localhost", group="g", store="memory://", adapters=memory())
+
+    def charge(payload: bytes) -> None:
+        """Nothing."""
+
+    with pytest.raises(ConfigurationError, match=r"topics='charge': .* write @app.handler\(\"payments\", key=…\)"):
+        app.handler(charge)  # type: ignore[arg-type]
+
+
+def test_a_topic_in_the_place_of_a_list_is_told_so() -> None:
+    conf = {"bootstrap.servers": "localhost", "group.id": "g"}
+    with pytest.raises(ConfigurationError, match=r"topics='payments': write a list: \[\"payments\"\]"):
+        Consumer(conf, store="memory://", key=coordinates(), adapters=memory()).subscribe("payments")
+
+
 @pytest.mark.parametrize("topic", ["^orders[.].*", "^orders.*", "orders.dead"])
 def test_what_takes_in_our_own_dead_letters_is_refused(topic: str) -> None:
     with pytest.raises(ConfigurationError, match="go round for ever"):

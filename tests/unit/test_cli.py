@@ -137,6 +137,7 @@ def test_run_knows_two_formats_of_logs(call):
         ("billing", "write module:app"),
         ("billing:", "write module:app"),
         (":app", "write module:app"),
+        ("billing.py:app", "name the module, not its file: billing:app"),
     ],
 )
 def test_run_says_what_is_wrong_with_the_name(call, name, expected):
@@ -440,3 +441,10 @@ def test_the_documented_help_is_the_real_one():
     for name, text in blocks:
         shown = CliRunner().invoke(commands, [*name.split(), "--help"], prog_name="kafka-once").stdout
         assert text.strip() == shown.strip(), f"docs/cli.md: the help of kafka-once{name} has changed"
+
+
+def test_the_versions_are_shown(call):
+    shown = call("--version")
+
+    assert shown.exit_code == 0
+    assert re.fullmatch(r"kafka-once \d+\.\d+\S*, confluent-kafka \d+\.\d+\S*\n", shown.stdout)

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
+from kafka_once.brokers import kafka_commit_codes
 from kafka_once.brokers.kafka_commit_codes import _GROUPS, _NEWER
 from kafka_once.brokers.kafka_commits import Commits, as_client_partitions, judge, judge_held
 from kafka_once.brokers.kafka_errors import Reaction, commit_verdict, error_of, publish_error, rule_on_event
@@ -61,6 +62,15 @@ def test_a_fatal_error_is_ruled_by_what_is_behind_it_also_where_fatal_says_no(be
     assert ruling.reaction is reaction
 
 
+def test_what_stands_behind_a_fatal_error_is_said_once():
+    fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
+    text = f"Fatal error: {fenced}: Fatal consumer error: {fenced}"
+
+    said = rule_on_event(KafkaError(KafkaError._FATAL, text)).text
+
+    assert said == f"{fenced}: another process took this group.instance.id: give each its own"
+
+
 @pytest.mark.parametrize(
     ("code", "verdict"),
     [
@@ -101,6 +111,13 @@ def test_every_code_that_the_client_knows_is_sorted_once():
     sorted_in.update(getattr(KafkaError, name) for name in _NEWER if hasattr(KafkaError, name))
     assert {name for name, code in _every_code().items() if not sorted_in[code]} == set()
     assert {code for code, times in sorted_in.items() if times > 1} == set()
+
+
+def test_numbers_that_the_oldest_client_has_no_names_for_are_those_of_newer_ones():
+    numbers = {name: code for name, code in vars(kafka_commit_codes).items() if isinstance(code, int)}
+
+    assert set(numbers) == {"_INCONSISTENT_TOPIC_ID", "_INVALID_REGULAR_EXPRESSION"}
+    assert all(getattr(KafkaError, name[1:], code) == code for name, code in numbers.items())
 
 
 def test_every_verdict_is_one_that_the_engine_knows_and_has_a_reason():

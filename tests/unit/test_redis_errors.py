@@ -90,6 +90,13 @@ def test_addresses_are_shown_without_secrets(url, shown):
     assert without_password(url) == shown
 
 
+def test_no_answer_leads_to_what_to_look_at():
+    said = str(translated(exceptions.TimeoutError("Timeout connecting to server"), SERVER))
+
+    assert said.startswith(f"{SERVER}: it did not answer in time (TimeoutError: ")
+    assert said.endswith("does it speak TLS there (rediss://) or not (redis://)?")
+
+
 def test_every_class_of_redis_py_has_a_verdict():
     for name in dir(redis.exceptions):
         kind = getattr(redis.exceptions, name)

@@ -102,7 +102,9 @@ def rule_on_event(error: KafkaError) -> Ruling:
         # E09: `_FATAL` may come with fatal() False.
         is_fatal = error.fatal() or code == KafkaError._FATAL
         ruling = Ruling(_REFUSE, "start again") if is_fatal else Ruling(_WARN, "still trying")
-    return Ruling(ruling.reaction, f"{error.str()}: {ruling.text}" if ruling.text else error.str())
+    # A fatal error's text says the same three times over.
+    said = error.str() if code == error.code() else KafkaError(code).str()
+    return Ruling(ruling.reaction, f"{said}: {ruling.text}" if ruling.text else said)
 
 
 def commit_verdict(error: KafkaError | None) -> tuple[str, str]:

@@ -4,6 +4,9 @@
 wrong into one sentence. `docs/cli.md` shows the commands as people see them.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from kafka_once.cli import check as check
@@ -20,6 +23,23 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"terminal_width": 100, "help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kafka-once {version('kafka-once')}, confluent-kafka {version('confluent-kafka')}")
+        raise typer.Exit
+
+
+@commands.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the versions, and exit.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Only the options that stand before a command's name."""
+
+
 commands.command("run")(run.run)
 commands.command("shadow")(shadow.shadow)
 commands.command("check")(check.check)

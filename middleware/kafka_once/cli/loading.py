@@ -53,6 +53,8 @@ def _import(name: str, module_name: str) -> ModuleType:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _failed(error) from None  # the module is there; one that it imports is not
         remedy = f"there is no module {error.name!r} here: call kafka-once in the folder that holds it, or install it"
+        if Path(module_name).suffix == ".py":
+            remedy = f"name the module, not its file: {Path(module_name).stem}:{name.partition(':')[2]}"
         raise ConfigurationError("app", name, remedy) from None
     except Exception as error:  # noqa: BLE001  (the user's module: whatever it raised is shown as it is)
         raise _failed(error) from None

@@ -19,7 +19,11 @@ class _Row(NamedTuple):
     pattern: str
     error: type[StoreError]
     reason: str
+    remedy: str = ""  # said last, where the server's own words lead up to it
 
+
+# redis:// on a port that speaks TLS is closed; rediss:// on one that does not is never answered.
+_WHERE = ": is it up, is that its address, and does it speak TLS there (rediss://) or not (redis://)?"
 
 _ROWS = (
     # The server will not take this call, however often it comes.
@@ -83,8 +87,8 @@ _ROWS = (
     _Row(r"NOREPLICAS", StoreUnavailable, "too few of its replicas follow (min-replicas-to-write)"),
     # No answer at all, or half of one: the call may have been executed. These stand last because redis-py makes some of
     # the errors above from the same classes.
-    _Row(r"TimeoutError|timed out|Timeout", StoreUnavailable, "it did not answer in time"),
-    _Row(r"ConnectionError|OSError|InvalidResponse|SSLError", StoreUnavailable, "the connection failed"),
+    _Row(r"TimeoutError|timed out|Timeout", StoreUnavailable, "it did not answer in time", _WHERE),
+    _Row(r"ConnectionError|OSError|InvalidResponse|SSLError", StoreUnavailable, "the connection failed", _WHERE),
 )
 
 _OWN_SENTENCE = re.compile(r"KAFKAONCE\[(.*?)\]", re.DOTALL)
@@ -105,7 +109,7 @@ def translated(error: Exception, server: str) -> StoreError:
     known_as = " ".join([*(base.__name__ for base in type(error).__mro__), str(error)])
     for row in _ROWS:
         if re.search(row.pattern, known_as):
-            return row.error(f"{server}: {row.reason} ({_brief(error)})")
+            return row.error(f"{server}: {row.reason} ({_brief(error)}){row.remedy}")
     return StoreRefused(f"{server}: {_UNEXPECTED}{_brief(error)}")
 
 
