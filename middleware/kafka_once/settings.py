@@ -284,10 +284,7 @@ class Settings(BaseSettings):
         return problems.placed(error, self._layers)
 
     def check_topics(self, topics: Sequence[object]) -> None:
-        """Refuse topics that cannot be consumed with these settings.
-
-        Args:
-            topics: names, or patterns that begin with "^".
+        """Refuse topics (names, or patterns that begin with "^") that cannot be consumed with these settings.
 
         Raises:
             ConfigurationError: there are none, one is no text, or the dead-letter topic is among them.
