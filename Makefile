@@ -16,8 +16,11 @@ STORM_OPTIONS := SEED SEEDS SECONDS PROTOCOL MEMBERSHIP ORDER MEMBERS PARTITIONS
 lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
+# What shows the newest libraries' own texts is no matter of the oldest.
+OLDEST := --deselect tests/unit/test_cli.py::test_the_documented_help_is_the_real_one
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check format docs chaos groups storm prove prove-long bench bench-quick bench-full kafka-jars clean
+.PHONY: help venv demo test test-quick test-oldest check format docs chaos groups storm prove prove-long bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +41,11 @@ test: $(STAMP) ## Run all tests (servers: from the environment, Docker, local, e
 
 test-quick: $(STAMP) ## Run the tests that need no server (under a minute)
 	$(BIN)/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(ARGS)
+
+test-oldest: ## Run the tests that need no server with the oldest libraries that are allowed (.venv-oldest)
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(OLDEST) $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers, quick tests (under two minutes)
 	$(BIN)/ruff check .
@@ -81,5 +89,5 @@ kafka-jars: $(STAMP) ## Fetch Apache Kafka's jars once (needs Maven)
 	$(BIN)/python -m kafka_once.testing.services.kafka_jars
 
 clean: ## Remove the environment and what tools left behind
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
