@@ -23,7 +23,7 @@ def dead_letter_of(delivery: Delivery, topic: str, group: str) -> Outgoing:
         "timestamp": "" if message.timestamp_ms is None else str(message.timestamp_ms),
         "group": group,
         "reason": delivery.reason,
-        "attempts": str(delivery.attempts + (1 if error is not None else 0)),
+        "attempts": str(delivery.tried),
         "in-doubt": "true" if delivery.doubt else "false",
         "key-digest": delivery.digest.hex() if delivery.digest else "",
         "error-type": "" if error is None else f"{type(error).__module__}.{type(error).__qualname__}",

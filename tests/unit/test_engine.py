@@ -673,6 +673,7 @@ def test_what_raises_in_doubt_is_listed_before_it_is_dead_lettered(rules: dict[s
 
     assert worker.running == []
     assert [delivery.doubt for delivery in worker.publishing] == [True]
+    assert [delivery.tried for delivery in worker.publishing] == [1]
     assert [doubt.reason for doubt in worker.store.doubts()] == ["raised"]
 
 

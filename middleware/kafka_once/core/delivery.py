@@ -146,6 +146,7 @@ class Delivery:
         "settled",
         "size",
         "suspect",
+        "tried",
     )
 
     def __init__(
@@ -176,6 +177,7 @@ class Delivery:
         self.held = False  # a suspect whose turn has not come: its claim is held
         self.refusals = 0  # BUSY and the like, in a row
         self.reason = ""  # of its dead letter
+        self.tried = 0  # how often until it was given up, the run that has just ended included
         self.error: BaseException | None = None  # the last one its handler raised
 
     def step(self, event: Event) -> None:

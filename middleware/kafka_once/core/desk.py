@@ -105,6 +105,7 @@ class Desk:
         self.conversation.give_back(GiveBack(delivery, failed=failed, doubt=doubt))
 
     def condemn(self, delivery: Delivery, reason: str) -> None:
+        delivery.tried = delivery.attempts + (1 if delivery.phase is Phase.RUNNING else 0)
         delivery.step(Event.CONDEMN)
         delivery.reason = reason
         self.effects.publish.append(delivery)
@@ -228,7 +229,7 @@ class Desk:
                 kind,
                 topic_partition=partition.name if partition else None,
                 offset=delivery.offset if delivery else None,
-                attempt=delivery.attempts + 1 if delivery else None,
+                attempt=(delivery.tried or delivery.attempts + 1) if delivery else None,
                 error=error,
                 text=text,
             )
