@@ -325,6 +325,18 @@ def _part(kind: bytes, key: bytes) -> bytes:
     return kind + len(key).to_bytes(8, "big") + key
 
 
+def parts_of(key: bytes) -> list[bytes] | None:
+    """The parts of a composed key, for people to read; None if it does not look like one."""
+    parts = []
+    while key:
+        length = int.from_bytes(key[1:9], "big")
+        if key[:1] not in (b"P", b"C") or len(key) < 9 + length:
+            return None
+        parts.append(key[9 : 9 + length])
+        key = key[9 + length :]
+    return parts or None
+
+
 # --------------------------------------------------------------------------------------------- what the user gave us
 
 

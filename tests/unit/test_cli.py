@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kafka_once import BrokerRefused, Message, TopicPartition
+from kafka_once import BrokerRefused, Message, TopicPartition, compose, header
 from kafka_once.cli import commands, in_doubt, onlooker, stats
 from kafka_once.cli.in_doubt import _as_text
 from kafka_once.cli.target import target_of
@@ -375,10 +375,23 @@ def test_a_group_without_a_store_has_no_claims_to_look_at(call, monkeypatch):
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [(b"order-7", "order-7"), ("größe".encode(), "größe"), (b"\x1b[31m", "b'\\x1b[31m'"), (b"\xff", "\\xff")],
+    [
+        (b"order-7", "order-7"),
+        ("größe".encode(), "größe"),
+        (b"\x1b[31m", "b'\\x1b[31m'"),
+        (b"\xff", "\\xff"),
+        (b"P", "P"),
+    ],
 )
 def test_a_key_is_never_a_terminals_command(key, text):
     assert _as_text(key) == text
+
+
+def test_a_composed_key_is_shown_by_its_parts():
+    message = Message("payments", 0, 7, headers=(("tenant", b"a"), ("id", b"order-7")))
+    key = compose(header("tenant"), compose(header("id"), header("tenant")))
+
+    assert _as_text(key.extract(message)) == "(a, (order-7, a))"
 
 
 @pytest.mark.usefixtures("call")

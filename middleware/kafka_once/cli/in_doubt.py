@@ -13,7 +13,7 @@ from kafka_once.cli.onlooker import Onlooker, looking_at
 from kafka_once.cli.printing import wide_console
 from kafka_once.cli.target import AppName, Cluster, Group, Json, KafkaConfig, Servers, StoreUrl, Target, target_of
 from kafka_once.errors import BrokerRefused, ConfigurationError, MessageError, MissingKey
-from kafka_once.keys import digest, header
+from kafka_once.keys import digest, header, parts_of
 from kafka_once.message import Coordinates, Message, TopicPartition
 from kafka_once.ports import Doubt
 
@@ -131,7 +131,10 @@ def _no_key(why: str) -> dict[str, str | None]:
 
 
 def _as_text(key: bytes) -> str:
-    """As text where it is text; never what a terminal would take for a command."""
+    """As text where it is text, a composed one by its parts; never what a terminal would take for a command."""
+    parts = parts_of(key)
+    if parts is not None:
+        return f"({', '.join(map(_as_text, parts))})"
     text = key.decode(errors="backslashreplace")
     return text if text.isprintable() else repr(key)
 
@@ -144,7 +147,7 @@ def _print(shown: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     keys = ["key"] if "key" in shown[0] else []
     for name in ("time", "coordinates", "digest", "attempts", "owner", "reason", *keys):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a key that is cut off is of no use
     for each in shown:
         cells = [
             each["time"],
