@@ -13,6 +13,7 @@ ARGS   ?=
 # Each set variable becomes an option of tests.chaos or tests.storm: SEED=7 gives --seed 7.
 CHAOS_OPTIONS := SEED KILLS PROTOCOL MEMBERSHIP MESSAGES REPEATS PARTITIONS PROCESSES HANDLER_MS LATELY_MS TAKEOVER_P95_S STORE KAFKA
 STORM_OPTIONS := SEED SEEDS SECONDS PROTOCOL MEMBERSHIP ORDER MEMBERS PARTITIONS RATE REPEATS SLOW_MS MUST VARIANT STORE KAFKA
+
 lower = $(shell echo '$(1)' | tr 'A-Z_' 'a-z-')
 options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name))'))
 
