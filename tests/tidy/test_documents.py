@@ -23,7 +23,7 @@ from kafka_once.dead_letters import HEADER_PREFIX, dead_letter_of
 from kafka_once.log_lines import LEVELS
 from kafka_once.member import Adapters
 from kafka_once.producing import Producer
-from kafka_once.settings import Settings, settings_table
+from kafka_once.settings import Settings, default_shown, settings_table
 from kafka_once.stores.memory import MemoryState, MemoryStore
 from kafka_once.testing.services import start_kafka
 from tests.tidy.documents import ROOT, anchors, broken_links, code_block, documents, first_column, section
@@ -158,6 +158,13 @@ def test_the_settings_table_is_the_one_that_the_code_makes() -> None:
     assert found
     assert found[1] == settings_table()
     assert len(first_column(found[1])) == len(Settings.model_fields) > 20
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
+    told = re.findall(r"`(\w+)` \| ([^|]+?) \|", section(README, "Settings"))
+
+    assert len(told) >= 10
+    assert dict(told) == {name: default_shown(Settings.model_fields[name]) for name, _ in told}
 
 
 def test_every_counter_is_documented_and_no_other() -> None:
