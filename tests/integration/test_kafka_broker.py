@@ -297,6 +297,22 @@ def test_what_kafka_does_not_answer_is_told_in_time_and_close_does_not_hang(frai
         frail_kafka.resume()
 
 
+def test_a_callback_that_raises_at_the_end_does_not_keep_the_client_from_ending(group):
+    """Left to the garbage collector, it would hold up for ever whichever thread that runs in."""
+    member = group.member().start(group.topic)
+    drive([member], lambda: len(member.owned) == 2)
+    consumer = member.broker._client.consumer
+
+    def wrong(_partitions):
+        raise ValueError("a bug in the callback")
+
+    member.at_revoke = wrong
+    with pytest.raises(ValueError, match="a bug in the callback"):
+        member.broker.close(10.0)
+    with pytest.raises(RuntimeError, match="closed"):
+        consumer.assignment()
+
+
 # In a process of its own: what would hang is the whole process, with the GIL held, so that no time-out inside it fires.
 LEAVING_WHILE_JOINING = textwrap.dedent(
     """

@@ -134,12 +134,14 @@ class KafkaBroker:
             self._connected.close(1.0)
             self._connected = None
         client = self._client
-        if client is not None:
-            client.leave()
-            self._assignment.revoked(self._assignment.positions.owned())
-            self._await_commits(client.consumer, deadline)
+        try:
+            if client is not None:
+                client.leave()
+                self._assignment.revoked(self._assignment.positions.owned())
+                self._await_commits(client.consumer, deadline)
+        finally:  # a client that is not ended stops whatever thread happens to collect it as garbage
             self._client = None
-            if not client.close(deadline - time.monotonic()):
+            if client is not None and not client.close(deadline - time.monotonic()):
                 self._warn("Kafka did not let the consumer leave in time; its session will time out")
         self._commits.give_up()
         self._logs.close()
@@ -356,9 +358,11 @@ class KafkaBroker:
 
     def _end_client(self) -> None:
         client, self._client = self._client, None
-        self._assignment.lost(self._assignment.positions.owned())
-        if client is not None:
-            client.close(_LEAVE_S)
+        try:
+            self._assignment.lost(self._assignment.positions.owned())
+        finally:
+            if client is not None:
+                client.close(_LEAVE_S)
         self._commits.give_up()
 
     def _rejoin(self, deadline: float) -> bool:
