@@ -143,10 +143,10 @@ class Handlers:
         assert route.handler is not None
         assert route.signature is not None
         results, handler, arguments = group.results, route.handler, route.signature.arguments
-        around = self._around
+        around, clock_s = self._around, self._clock_s
         started_ns = _began(group)
         for delivery in group.deliveries:
-            if self._is_late(group):
+            if is_late(group, clock_s()):
                 break
             try:
                 message = _told(delivery)
@@ -155,7 +155,7 @@ class Handlers:
                 else:
                     with around(message):
                         returned = handler(*arguments(message))
-                if inspect.isawaitable(returned):
+                if returned is not None and inspect.isawaitable(returned):
                     _refuse_awaitable(route, returned)
             except BaseException as error:  # noqa: BLE001  (the engine says what it means)
                 results.append(error)

@@ -108,28 +108,36 @@ class Intake:
         self._rules: dict[str, KeyRule] = {}
         self._routes = routes
 
-    def read(self, message: Message) -> tuple[bytes | None, Defect | None]:
-        """The digest, None for a message that is not claimed; and the defect, None if there is none."""
-        topic = message.topic
+    def read(self, topic: str, messages: Sequence[Message]) -> list[tuple[bytes | None, Defect | None]]:
+        """The digest of each message of this topic, None if it is not claimed; and its defect, if any."""
         rule = self._rules.get(topic)
         if rule is None:
             rule = self._rules[topic] = self._routes.of(topic).rule
         if rule.key is None:
-            return None, None
-        try:
-            key = rule.key.extract(message) if rule.decoder is None else rule.extract(message)
-        except MissingKey as error:
-            return _without_key(message, rule, error)
-        except UndecodablePayload as error:
-            defect = Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
-            return _digest_of_coordinates(message, rule), defect
-        except Exception as error:
-            if not is_passing(error):
-                raise
-            # The schema registry cannot be asked: that is not the message's fault, and no reason to pass it by.
-            return _digest_of_coordinates(message, rule), Defect("payload not readable now", error, fatal=True)
-        message.idempotency_key = key
-        return digest(rule.scope or topic, key), None
+            return [(None, None)] * len(messages)
+        extract = rule.key.extract if rule.decoder is None else rule.extract
+        scope = rule.scope or topic
+        found: list[tuple[bytes | None, Defect | None]] = []
+        for message in messages:
+            try:
+                message.idempotency_key = key = extract(message)
+            except Exception as error:  # noqa: BLE001  (what is no fault of the message's is raised again)
+                found.append(_without_usable_key(message, rule, error))
+            else:
+                found.append((digest(scope, key), None))
+        return found
+
+
+def _without_usable_key(message: Message, rule: KeyRule, error: Exception) -> tuple[bytes | None, Defect | None]:
+    if isinstance(error, MissingKey):
+        return _without_key(message, rule, error)
+    if isinstance(error, UndecodablePayload):
+        defect = Defect("undecodable payload", error, fatal=rule.stop_on_bad_payload)
+        return _digest_of_coordinates(message, rule), defect
+    if not is_passing(error):
+        raise error
+    # The schema registry cannot be asked: that is not the message's fault, and no reason to pass it by.
+    return _digest_of_coordinates(message, rule), Defect("payload not readable now", error, fatal=True)
 
 
 def _without_key(message: Message, rule: KeyRule, error: MissingKey) -> tuple[bytes | None, Defect | None]:

@@ -184,9 +184,10 @@ def key_for(key: KeyLike, max_key_bytes: int = MAX_KEY_BYTES) -> Key:
 
 
 @lru_cache(maxsize=1024)
-def _scope_prefix(scope: str) -> bytes:
+def _scoped(scope: str) -> blake2b:
+    """What has hashed the scope already: to copy it costs half of beginning anew."""
     text = scope.encode()
-    return len(text).to_bytes(4, "big") + text
+    return blake2b(len(text).to_bytes(4, "big") + text, digest_size=DIGEST_BYTES)
 
 
 def digest(scope: str, key: bytes) -> bytes:
@@ -199,7 +200,9 @@ def digest(scope: str, key: bytes) -> bytes:
         scope: within which keys are distinct; by default the source topic.
         key: as `Key.extract` gave it.
     """
-    return blake2b(_scope_prefix(scope) + key, digest_size=DIGEST_BYTES).digest()
+    hashed = _scoped(scope).copy()
+    hashed.update(key)
+    return hashed.digest()
 
 
 # --------------------------------------------------------------------------------------------------- the kinds of keys
@@ -211,6 +214,16 @@ class _Header(Key):
     def __init__(self, name: str) -> None:
         super().__init__(f"header({name!r})")
         self.name = name
+
+    def extract(self, message: Message, decoded: object = None) -> bytes:
+        """As every key's, in one piece for the usual case: one call for each message instead of four."""
+        name = self.name
+        for header_name, value in reversed(message.headers):
+            if header_name == name:
+                if value and len(value) <= self.max_key_bytes:
+                    return value
+                break
+        return super().extract(message, decoded)  # which says what is wrong
 
     def read(self, message: Message, decoded: object) -> object:  # noqa: ARG002
         return message.header(self.name)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from kafka_once.boot_clock import boot_clock_s
@@ -177,7 +179,7 @@ class Runner:
         slow, hungry = self._engine.slow, self._engine.hungry()
         most = 1
         if hungry:  # of fast ones half a buffer at once: together with half a buffer that waits they fit into one
-            most = _POLL_FEW if slow else min(_POLL_MESSAGES, self._engine.rules.buffer // 2 or 1)
+            most = _POLL_FEW if slow else min(_POLL_MESSAGES, self._engine.rules.buffer // 4 or 1)
         messages = self._poll(most, 0.0 if busy or not self._inbox.empty() else self._idle_s())
         self._poll_due_s = now_s if hungry and messages else now_s + _POLL_EVERY_S
         return messages
@@ -220,13 +222,8 @@ class Runner:
 
     def _deliver(self, messages: list[Message]) -> None:
         self._tick()
-        read, on_delivered = self._intake.read, self._engine.on_delivered
-        name = TopicPartition("", -1)
-        for message in messages:
-            if message.partition != name.partition or message.topic != name.topic:
-                name = TopicPartition(message.topic, message.partition)
-            digest, defect = read(message)
-            on_delivered(message, name, digest, defect)
+        for name, of_partition in _by_partition(messages):
+            self._engine.on_delivered(name, of_partition, self._intake.read(name.topic, of_partition))
 
     # ------------------------------------------------------------------------------------------------------- performing
 
@@ -388,3 +385,12 @@ class Runner:
 
 def _nothing() -> None:
     """Wakes the loop."""
+
+
+_place = attrgetter("topic", "partition")
+
+
+def _by_partition(messages: list[Message]) -> Iterator[tuple[TopicPartition, list[Message]]]:
+    """What stands together in one partition, in the order in which it came."""
+    for (topic, partition), together in groupby(messages, _place):
+        yield TopicPartition(topic, partition), list(together)

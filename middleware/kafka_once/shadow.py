@@ -26,6 +26,8 @@ from kafka_once.member import Member
 from kafka_once.setting_checks import printable, store_url
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kafka_once.message import Message
     from kafka_once.payloads import Decoder
     from kafka_once.settings import Settings
@@ -180,8 +182,13 @@ class _ShadowIntake(Intake):
         super().__init__(routes)
         self._tally = tally
 
-    def read(self, message: Message) -> tuple[bytes | None, Defect | None]:
-        digest, defect = super().read(message)
+    def read(self, topic: str, messages: Sequence[Message]) -> list[tuple[bytes | None, Defect | None]]:
+        read = super().read(topic, messages)
+        return [self._told(message, *found) for message, found in zip(messages, read, strict=True)]
+
+    def _told(
+        self, message: Message, digest: bytes | None, defect: Defect | None
+    ) -> tuple[bytes | None, Defect | None]:
         fresh = self._tally.is_fresh(message)
         if defect is not None and isinstance(defect.error, MissingKey | UndecodablePayload):
             if fresh:

@@ -16,7 +16,7 @@ from kafka_once.core.calls import CommitMark, Exchange, ExchangeReply, Session
 from kafka_once.core.claiming import Claiming
 from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Freed, Grant, Record, Release
 from kafka_once.core.correspondence import Correspondence
-from kafka_once.core.delivery import TABLE, Delivery, Event, Phase
+from kafka_once.core.delivery import TABLE, Delivery, Event, Phase, step_all
 from kafka_once.core.desk import Desk
 from kafka_once.core.engine import Engine
 from kafka_once.core.events import Outcome
@@ -78,7 +78,7 @@ def settle_on_busy() -> Any:
 
     def wrong(self: Claiming, delivery: Delivery, grant: Grant) -> None:
         if grant is Grant.BUSY:
-            self._on_duplicate(delivery)
+            self._on_duplicates([delivery])
         else:
             refused(self, delivery, grant)
 
@@ -99,17 +99,15 @@ def settle_when_sent() -> Any:
     """The offset does not wait for the store's answer to the completion (hole 10)."""
     complete = Desk.complete
 
-    def wrong(self: Desk, delivery: Delivery) -> None:
-        complete(self, delivery)
-        delivery.partition.frontier.settle(delivery.offset)
+    def wrong(self: Desk, deliveries: list[Delivery]) -> None:
+        complete(self, deliveries)
+        deliveries[0].partition.frontier.settle_all([delivery.offset for delivery in deliveries])
 
-    def settle(self: Desk, delivery: Delivery, outcome: Outcome) -> None:
-        if (
-            delivery.offset in delivery.partition.frontier._open
-            and delivery.offset not in delivery.partition.frontier._settled
-        ):
-            delivery.partition.frontier.settle(delivery.offset)
-        self.over(delivery, outcome)
+    def settle(self: Desk, deliveries: list[Delivery], outcome: Outcome) -> None:
+        frontier = deliveries[0].partition.frontier
+        offsets = [delivery.offset for delivery in deliveries]
+        frontier.settle_all([o for o in offsets if o in frontier._open and o not in frontier._settled])
+        self.over(deliveries, outcome)
 
     return patch.multiple(Desk, complete=wrong, settle=settle)
 
@@ -149,16 +147,17 @@ def lost_partitions_drop_completions() -> Any:
     """What ended after its partition was lost is not completed (hole 1)."""
     returned = Handling._on_returned
 
-    def wrong(self: Handling, delivery: Delivery) -> None:
-        if delivery.partition.tenure is not Tenure.GONE or self._unclaimed(delivery):
-            returned(self, delivery)
+    def wrong(self: Handling, deliveries: list[Delivery]) -> None:
+        gone = bool(deliveries) and deliveries[0].partition.tenure is Tenure.GONE
+        if not gone or self._unclaimed(deliveries[0]):
+            returned(self, deliveries)
             return
-        self._desk.counters.add("processings")
-        delivery.step(Event.FINISH)
-        delivery.step(Event.WRITTEN)
-        self._desk.lanes.free_key(delivery)
-        self._desk.ran(delivery)
-        self._desk.over(delivery, Outcome.DROPPED)
+        self._desk.counters.add("processings", len(deliveries))
+        step_all(deliveries, Event.FINISH)
+        step_all(deliveries, Event.WRITTEN)
+        self._desk.lanes.free_keys(deliveries)
+        self._desk.ran(deliveries)
+        self._desk.over(deliveries, Outcome.DROPPED)
 
     return patch.object(Handling, "_on_returned", wrong)
 
@@ -166,8 +165,8 @@ def lost_partitions_drop_completions() -> Any:
 def keys_in_flight_per_lane() -> Any:
     """A key that is in flight elsewhere in the process does not make its next delivery wait (hole 2)."""
 
-    def remove(self: KeysInFlight, digest: bytes) -> list[Lane]:
-        return self._lanes.pop(digest, None) or []
+    def remove(self: KeysInFlight, digests: list[bytes]) -> list[Lane]:
+        return [lane for digest in digests for lane in self._lanes.pop(digest, [])]
 
     return patch.multiple(KeysInFlight, __contains__=lambda _self, _digest: False, remove=remove)
 
@@ -178,7 +177,7 @@ def run_again_on_fenced() -> Any:
     def wrong(self: Claiming, delivery: Delivery) -> None:
         delivery.step(Event.REFUSED)
         self._desk.suspects.leave(delivery)
-        self._desk.lanes.free_key(delivery)
+        self._desk.lanes.free_keys([delivery])
         if not delivery.settled and delivery.lane.open >= 0:
             self._desk.lanes._opened(delivery.lane, 1)
         self._desk.return_(delivery)

@@ -279,7 +279,7 @@ class Worker:
         self.world.note(Delivered(self.name, name.partition, planned.offset))
         digest = digest_of(planned.key) if planned.kind != "unprotected" and self.engine.rules.store else None
         defect = Defect("no idempotency key", MissingKey("none"), fatal=False) if planned.kind == "defect" else None
-        self.engine.on_delivered(message, name, digest, defect)
+        self.engine.on_delivered(name, [message], [(digest, defect)])
 
     # ----------------------------------------------------------------------------------------------------- the effects
 

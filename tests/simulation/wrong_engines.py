@@ -17,12 +17,11 @@ from kafka_once.core.desk import Desk
 from kafka_once.core.engine import Engine
 from kafka_once.core.events import Outcome
 from kafka_once.core.handling import Handling
-from kafka_once.core.lane import Lane
 from kafka_once.core.offsets import Frontier
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Rules, StoreCall
 from kafka_once.core.suspects import Suspects
-from kafka_once.message import TopicPartition
+from kafka_once.message import Message, TopicPartition
 from kafka_once.stores.memory import MemoryStore
 
 _FOREVER_MS = 10**15
@@ -57,13 +56,14 @@ def commit_the_position_when_lost() -> Any:
 def the_frontier_counts_messages() -> Any:
     """`offset + 1` for every message: wrong from the first gap on."""
 
-    def wrong(self: Frontier, offset: int, leader_epoch: int | None = None) -> None:
-        self._open.append(offset)
-        self._position = offset + 1 if self._position is None else self._position + 1
-        if not self._epochs or self._epochs[-1][1] != leader_epoch:
-            self._epochs.append((offset, leader_epoch))
+    def wrong(self: Frontier, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._open.append(message.offset)
+            self._position = message.offset + 1 if self._position is None else self._position + 1
+            if not self._epochs or self._epochs[-1][1] != message.leader_epoch:
+                self._epochs.append((message.offset, message.leader_epoch))
 
-    return patch.object(Frontier, "deliver", wrong)
+    return patch.object(Frontier, "deliver_all", wrong)
 
 
 def the_frontier_is_the_newest_settled() -> Any:
@@ -90,11 +90,16 @@ def no_answer_is_a_commit() -> Any:
 def run_before_done_is_written() -> Any:
     """At most once: commit, then run; done is never written (hole 16)."""
 
-    def wrong(self: Claiming, lane: Lane, deliveries: list[Delivery]) -> None:
+    start = Claiming._start
+
+    def wrong(self: Claiming, deliveries: list[Delivery]) -> None:
+        if not self._desk.at_most_once:
+            start(self, deliveries)
+            return
         for delivery in deliveries:
             delivery.phase = Phase.SETTLING
-            self._desk.lanes.free_key(delivery)
-        self._settle_first(lane.partition, deliveries)
+        self._desk.lanes.free_keys(deliveries)
+        self._settle_first(deliveries[0].partition, deliveries)
 
     return patch.object(Claiming, "_start", wrong)
 
@@ -120,14 +125,14 @@ def seen_is_done() -> Any:
     """An offset that somebody claimed once is taken for processed."""
     delivered = Engine.on_delivered
 
-    def wrong(self: Engine, message: Any, name: TopicPartition, digest: bytes | None, defect: Any) -> None:
-        delivered(self, message, name, digest, defect)
+    def wrong(self: Engine, name: TopicPartition, messages: Sequence[Message], keys: Any) -> None:
+        delivered(self, name, messages, keys)
         partition = self._partitions.get(name)
-        if partition is None or not partition.held or (partition.claimed_up_to or -1) < message.offset:
+        if partition is None or not partition.held or (partition.claimed_up_to or -1) < messages[-1].offset:
             return
-        delivery = partition.lane_of(message).waiting.pop()
+        delivery = partition.lane_of(messages[-1]).waiting.pop()
         delivery.phase = Phase.OVER
-        self._desk.settle(delivery, _REDELIVERY)
+        self._desk.settle([delivery], _REDELIVERY)
 
     return patch.object(Engine, "on_delivered", wrong)
 
@@ -151,7 +156,7 @@ def unknown_completions_run_again() -> Any:
         for sent in desk.conversation._sent:
             for delivery in sent.completes if isinstance(sent.call, Exchange) else ():
                 delivery.phase = Phase.WAITING
-                desk.lanes.free_key(delivery)
+                desk.lanes.free_keys([delivery])
                 if delivery.lane.open >= 0:
                     desk.lanes._opened(delivery.lane, 1)
                 desk.return_(delivery)
@@ -279,7 +284,7 @@ def claims_are_not_given_back() -> Any:
         self.suspects.leave(delivery)
         delivery.step(Event.RELEASED)
         delivery.held = False
-        self.lanes.free_key(delivery)
+        self.lanes.free_keys([delivery])
         self.return_(delivery)
 
     @contextmanager
@@ -306,11 +311,11 @@ def a_full_buffer_forgets() -> Any:
     """What does not fit is left out, as if it had been settled."""
     delivered = Engine.on_delivered
 
-    def wrong(self: Engine, message: Any, name: TopicPartition, digest: bytes | None, defect: Any) -> None:
+    def wrong(self: Engine, name: TopicPartition, messages: Sequence[Message], keys: Any) -> None:
         partition = self._partitions.get(name)
         if partition is not None and partition.held and partition.unfinished >= self.rules.buffer:
             return
-        delivered(self, message, name, digest, defect)
+        delivered(self, name, messages, keys)
 
     return patch.object(Engine, "on_delivered", wrong)
 
@@ -319,9 +324,9 @@ def waiting_is_lost_with_the_partition() -> Any:
     """What waits when the partition is asked back is settled with it."""
 
     def wrong(self: Assignment, partition: Partition) -> None:
-        for delivery in partition.lane.take_all():
+        for delivery in partition.take_waiting():
             delivery.phase = Phase.OVER
-            self._desk.settle(delivery, _REDELIVERY)
+            self._desk.settle([delivery], _REDELIVERY)
         self._claiming.hand_back(partition)
 
     return patch.object(Assignment, "_hand_back_waiting", wrong)

@@ -70,13 +70,13 @@ class Worker:
             digest = key.encode().ljust(16, b".") if key else None
             record_key = name.encode() if name else None
             message = Message(partition.topic, partition.partition, start + number, key=record_key)
-            self.engine.on_delivered(message, partition, digest, None)
+            self.engine.on_delivered(partition, [message], [(digest, None)])
         return self.turn()
 
     def deliver_defect(self, *, fatal: bool) -> "Worker":
         self.tick()
         defect = Defect("no idempotency key", ValueError(), fatal=fatal)
-        self.engine.on_delivered(Message("t", 0, 0), ROW[0], b"coordinates 0000", defect)
+        self.engine.on_delivered(ROW[0], [Message("t", 0, 0)], [(b"coordinates 0000", defect)])
         return self.turn()
 
     def run(self, *errors: BaseException | None, group: Group | None = None, took_ms: float = 10.0) -> "Worker":

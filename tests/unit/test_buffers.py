@@ -11,7 +11,8 @@ from tests.unit.bench import ROW, Worker
 def deliver_large(worker: Worker, count: int, size: int, start: int = 0) -> Worker:
     worker.tick()
     for offset in range(start, start + count):
-        worker.engine.on_delivered(Message("t", 0, offset, value=b"." * size), ROW[0], b"%016d" % offset, None)
+        message = Message("t", 0, offset, value=b"." * size)
+        worker.engine.on_delivered(ROW[0], [message], [(b"%016d" % offset, None)])
     return worker.turn()
 
 

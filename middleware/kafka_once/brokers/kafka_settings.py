@@ -84,6 +84,8 @@ _DEFAULTS: Settings = {
     "isolation.level": "read_committed",
     "check.crcs": True,  # D19: a corrupt batch stops the partition, it is never given to a handler
     "queued.max.messages.kbytes": 32_768,  # E13: what is fetched ahead, in all partitions together
+    # The client gives one partition's part of a fetch after another's: smaller parts keep several lanes at work.
+    "max.partition.fetch.bytes": 262_144,
     # A fetch that waits for data keeps the other partitions of that broker waiting: sought or resumed ones, too.
     "fetch.wait.max.ms": 100,
     "fetch.error.backoff.ms": 100,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.calls import FrontierMark, Seek
-from kafka_once.core.events import Kind
+from kafka_once.core.delivery import Delivery
+from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from kafka_once.core.calls import Committed, LogBounds, Ownership
     from kafka_once.core.claiming import Claiming
+    from kafka_once.core.delivery import Defect
     from kafka_once.core.desk import Desk
-    from kafka_once.message import TopicPartition
+    from kafka_once.message import Message, TopicPartition
 
 __all__ = ["Assignment"]
 
@@ -76,7 +78,8 @@ class Assignment:
         many lanes it is lanes that count: more messages are wanted when fewer are ready than may run.
         """
         unpaused = [partition for partition in self._partitions.values() if not partition.paused]
-        if sum(partition.unfinished for partition in unpaused) * 2 < self._rules.buffer:
+        held = [partition.unfinished for partition in unpaused]
+        if sum(held) < self._rules.buffer and max(held, default=0) * 4 <= self._rules.buffer * 3:
             return True
         if not self.slow:
             return False
@@ -166,6 +169,32 @@ class Assignment:
             partition.tenure = Tenure.LEAVING
             self._desk.pause(partition)
             self._hand_back_waiting(partition)
+
+    # ----------------------------------------------------------------------------------------------------- messages
+
+    def on_delivered(
+        self, name: TopicPartition, messages: Sequence[Message], keys: Sequence[tuple[bytes | None, Defect | None]]
+    ) -> None:
+        """Messages of one partition in order, and beside each its digest and what is wrong with it."""
+        desk, partition = self._desk, self._partitions.get(name)
+        desk.counters.add("deliveries", len(messages))
+        if partition is None or not partition.held or not partition.located:
+            desk.counters.add(Outcome.DROPPED if partition is None else Outcome.HANDED_BACK, len(messages))
+            return
+        partition.frontier.deliver_all(messages)
+        protected, lane_of, enlist, held_bytes = desk.talk is not None, partition.lane_of, desk.lanes.enlist, 0
+        for message, (digest, defect) in zip(messages, keys, strict=True):
+            lane = lane_of(message)
+            delivery = Delivery(message, lane, digest if protected else None, defect)
+            held_bytes += delivery.size
+            lane.waiting.append(delivery)
+            if not lane.listed:
+                enlist(lane)
+        partition.unfinished += len(messages)
+        partition.held_bytes += held_bytes
+        desk.unfinished += len(messages)
+        if desk.is_full(partition):
+            desk.pause_full(partition)
 
     # ------------------------------------------------------------------------------------------------ where it starts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kafka_once.core.claims import ClaimAnswer, Completion, Grant
-from kafka_once.core.delivery import Event, Phase
+from kafka_once.core.delivery import Event, Phase, step_all
 from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.partition import Tenure
 
@@ -41,8 +41,7 @@ class Claiming:
             self._desk.note(Kind.STORE_CHANGED)
             self._desk.conversation.reminder.hold(self._desk.lanes.in_flight())
         self._on_said_again(answers)
-        for delivery, completion in answers.completed:
-            self._on_completion(delivery, completion)
+        self._on_completions(answers.completed)
         for back in answers.released:
             self._on_released(back)
         for group, grants in answers.claimed:
@@ -69,32 +68,40 @@ class Claiming:
 
     def _on_claimed(self, group: list[Delivery], grants: Sequence[ClaimAnswer], answers: Answers) -> None:
         starting: list[Delivery] = []
-        blocked = not answers.session_lives
-        for delivery, answer in zip(group, grants, strict=True):
-            if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
-                self._granted(delivery, answer, answers)
-                if not blocked and self._starts(delivery, first=not starting):
+        duplicates: list[Delivery] = []
+        session, call = answers.session.number, answers.call
+        blocked = not (answers.session_lives and self._may_start(group[0].partition))
+        for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=True):
+            if grant is Grant.DUPLICATE:
+                duplicates.append(delivery)
+            elif grant is Grant.ACQUIRED or grant is Grant.RECLAIMED:
+                delivery.step(Event.GRANTED)
+                delivery.session, delivery.call = session, call
+                delivery.attempts, delivery.suspect, delivery.fence = attempts, suspect, fence
+                delivery.refusals, delivery.overdue = 0, False
+                if doubt:
+                    self._note_doubt(delivery)
+                ordinary = not (attempts or suspect or delivery.doubt or delivery.defect)
+                if not blocked and (ordinary or self._starts(delivery, first=not starting)):
                     starting.append(delivery)
                 else:  # behind one that cannot start now, everything of the lane is given back
                     blocked = blocked or delivery.phase is not Phase.PUBLISHING
                     if delivery.phase is Phase.READY and not delivery.held:
                         self._desk.give_back(delivery)
-            elif answer.grant is Grant.DUPLICATE:
-                self._on_duplicate(delivery)
             else:
                 blocked = True
-                self._on_refused(delivery, answer.grant)
+                self._on_refused(delivery, grant)
+        if duplicates:
+            self._on_duplicates(duplicates)
         if starting:
             self._start(starting)
 
-    def _granted(self, delivery: Delivery, answer: ClaimAnswer, answers: Answers) -> None:
-        delivery.step(Event.GRANTED)
-        delivery.session, delivery.call = answers.session.number, answers.call
-        delivery.attempts, delivery.fence = answer.attempts, answer.fence
-        delivery.suspect = answer.suspect
-        delivery.refusals = 0
-        delivery.overdue = False
-        if answer.doubt and not delivery.doubt:
+    def _may_start(self, partition: Partition) -> bool:
+        desk = self._desk
+        return partition.tenure is Tenure.OWNED and desk.conversation.trusted(desk.now_ms) and not desk.stopping
+
+    def _note_doubt(self, delivery: Delivery) -> None:
+        if not delivery.doubt:
             delivery.doubt = True
             self._desk.counters.add("in_doubt")
             self._desk.note(Kind.IN_DOUBT, delivery.partition, delivery)
@@ -106,8 +113,6 @@ class Claiming:
         overtake it if that one raised.
         """
         desk, rules = self._desk, self._rules
-        if delivery.partition.tenure is not Tenure.OWNED or not desk.conversation.trusted(desk.now_ms) or desk.stopping:
-            return False
         if delivery.defect is not None:
             self._on_defect(delivery, delivery.defect)
             return False
@@ -149,22 +154,27 @@ class Claiming:
             return
         for delivery in deliveries:
             delivery.step(Event.RECORD)
-            self._desk.conversation.complete(delivery)
+        self._desk.conversation.complete(deliveries)
 
-    def _on_duplicate(self, delivery: Delivery) -> None:
+    def _on_duplicates(self, deliveries: list[Delivery]) -> None:
+        """All of one lane."""
         desk = self._desk
-        delivery.step(Event.DUPLICATE)
-        known = delivery.partition.claimed_up_to
-        desk.lanes.free_key(delivery)
-        desk.ran(delivery)
-        desk.settle(delivery, Outcome.REDELIVERY if known is not None and delivery.offset <= known else Outcome.REPEAT)
+        step_all(deliveries, Event.DUPLICATE)
+        desk.lanes.free_keys(deliveries)
+        desk.ran(deliveries)
+        known = deliveries[0].partition.claimed_up_to
+        redelivered = [d for d in deliveries if known is not None and d.offset <= known]
+        if redelivered:
+            desk.settle(redelivered, Outcome.REDELIVERY)
+        if len(redelivered) < len(deliveries):
+            desk.settle([d for d in deliveries if known is None or d.offset > known], Outcome.REPEAT)
 
     def _on_refused(self, delivery: Delivery, grant: Grant) -> None:
         """Not ours now. The lane waits; other lanes go on."""
         desk, partition = self._desk, delivery.partition
         delivery.step(Event.REFUSED)
         desk.suspects.leave(delivery)
-        desk.lanes.free_key(delivery)
+        desk.lanes.free_keys([delivery])
         if grant is Grant.BUSY or grant is Grant.STALE:
             desk.counters.add("busy")
             delivery.refusals += 1
@@ -190,13 +200,33 @@ class Claiming:
 
     # ----------------------------------------------------------------------------------------- completions and releases
 
+    def _on_completions(self, completed: Sequence[tuple[Delivery, Completion]]) -> None:
+        """What is as usual is settled together, as far as it is of one partition."""
+        settling: list[Delivery] = []
+        for delivery, completion in completed:
+            if completion is not Completion.APPLIED or delivery.phase is not Phase.COMPLETING or delivery.reason:
+                self._on_completion(delivery, completion)
+                continue
+            if settling and settling[-1].partition is not delivery.partition:
+                self._on_written(settling)
+                settling = []
+            settling.append(delivery)
+        if settling:
+            self._on_written(settling)
+
+    def _on_written(self, deliveries: list[Delivery]) -> None:
+        """All of one partition, and their handlers returned."""
+        step_all(deliveries, Event.WRITTEN)
+        self._desk.lanes.free_keys(deliveries)
+        self._desk.settle(deliveries, Outcome.COMPLETED)
+
     def _on_completion(self, delivery: Delivery, completion: Completion) -> None:
         desk = self._desk
         if completion is Completion.FENCED:
             self._on_fenced(delivery)
             return
         if completion is Completion.DOUBLED and delivery.phase is Phase.RECORDING:
-            self._on_duplicate(delivery)  # at most once, and another session was first: it runs there
+            self._on_duplicates([delivery])  # at most once, and another session was first: it runs there
             return
         if completion is Completion.FORGOTTEN:
             desk.counters.add("forgotten")
@@ -205,12 +235,12 @@ class Claiming:
             desk.counters.add("doubled")
             desk.note(Kind.DOUBLED, delivery.partition, delivery)
         delivery.step(Event.WRITTEN)
-        desk.lanes.free_key(delivery)
+        desk.lanes.free_keys([delivery])
         if delivery.phase is Phase.SETTLING:
             desk.suspects.leave(delivery)
             self._settle_first(delivery.partition, [delivery])
         else:
-            desk.settle(delivery, _outcome_of(delivery))
+            desk.settle([delivery], _outcome_of(delivery))
 
     def _on_fenced(self, delivery: Delivery) -> None:
         desk = self._desk
@@ -218,7 +248,7 @@ class Claiming:
         delivery.step(Event.REFUSED)
         if delivery.phase is Phase.WAITING:  # done was to be written before the run, and it never ran
             desk.suspects.leave(delivery)
-            desk.lanes.free_key(delivery)
+            desk.lanes.free_keys([delivery])
             desk.return_(delivery)
             return
         desk.note(Kind.FENCED, delivery.partition, delivery)
@@ -230,7 +260,7 @@ class Claiming:
         delivery = back.delivery
         delivery.step(Event.RELEASED)
         delivery.held = False
-        self._desk.lanes.free_key(delivery)
+        self._desk.lanes.free_keys([delivery])
         self._desk.return_(delivery)
 
     # -------------------------------------------------------------------------------------------- finished, not settled
@@ -262,12 +292,12 @@ class Claiming:
             delivery.step(Event.DUPLICATE)
             desk.counters.add("doubled")
             desk.note(Kind.DOUBLED, delivery.partition, delivery)
-            desk.lanes.free_key(delivery)
-            desk.settle(delivery, _outcome_of(delivery))
+            desk.lanes.free_keys([delivery])
+            desk.settle([delivery], _outcome_of(delivery))
         elif answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
             delivery.step(Event.GRANTED)
             delivery.session, delivery.call = answers.session.number, answers.call
-            desk.conversation.complete(delivery)
+            desk.conversation.complete([delivery])
         else:
             delivery.step(Event.REFUSED)
             if answer.grant is Grant.SUPERSEDED or answer.grant is Grant.GONE:
@@ -288,7 +318,7 @@ class Claiming:
             self._desk.give_back(delivery)
 
     def _leave_unsettled(self, delivery: Delivery) -> None:
-        self._desk.lanes.free_key(delivery)
+        self._desk.lanes.free_keys([delivery])
         self._desk.leave(delivery)
 
 

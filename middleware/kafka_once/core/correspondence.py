@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "Correspondence", "GiveBack"]
 
+_OVERLAPPING = 2  # calls away at once: the store works on one while we work on what another has answered
 _AGAIN_FIRST_MS, _AGAIN_MOST_MS = 50, 2_000  # between repeats of a call that is not answered
+
+
+_new = tuple.__new__
 
 
 @dataclass(slots=True)
@@ -109,9 +113,10 @@ class Correspondence:
 
     # ------------------------------------------------------------------------------------------------ what to say next
 
-    def complete(self, delivery: Delivery) -> None:
-        self._completes.append(delivery)
-        if delivery.partition.pace.group_size == 1:
+    def complete(self, deliveries: list[Delivery]) -> None:
+        """All of one lane."""
+        self._completes += deliveries
+        if deliveries[0].partition.pace.group_size == 1:
             self._urgent = True
 
     def give_back(self, back: GiveBack) -> None:
@@ -150,7 +155,8 @@ class Correspondence:
             return True
         if any(sent.held for sent in self._sent):  # its answer tells by which call these claims can be given back
             return False
-        return self._urgent and not self.silent and len(self._sent) < self._depth and self.session is not None
+        most = self._depth if self._urgent else min(self._depth, _OVERLAPPING)
+        return len(self._sent) < most and not self.silent and self.session is not None
 
     def repeat(self, now_ms: int) -> list[StoreCall]:
         """The unanswered calls, if they are due."""
@@ -190,7 +196,8 @@ class Correspondence:
 
     def _exchange_of(self, claims: list[list[Delivery]], held: list[Delivery]) -> Exchange:
         assert self.session is not None
-        completes = [CompleteAsk(d.digest or b"", d.session, bool(d.reason)) for d in self._completes]
+        # A named tuple's own constructor is Python code, and half of what an ask costs.
+        completes = [_new(CompleteAsk, (d.digest, d.session, d.reason != "")) for d in self._completes]
         return Exchange(
             session=self.session,
             call=self._last_call,
@@ -301,13 +308,12 @@ def _held_ask(delivery: Delivery) -> ClaimAsk:
 
 
 def _claim_asks(groups: list[list[Delivery]]) -> list[ClaimAsk]:
-    asks = []
+    asks: list[ClaimAsk] = []
     for group in groups:
         ownership = group[0].partition.ownership
         assert ownership is not None
         number = ownership.number
-        follows = False
-        for delivery in group:
-            asks.append(ClaimAsk(delivery.digest or b"", number, delivery.offset, follows, delivery.alone))
-            follows = True
+        head = group[0]
+        asks.append(ClaimAsk(head.digest or b"", number, head.offset, follows=False, alone=head.alone))
+        asks += [_new(ClaimAsk, (d.digest, number, d.offset, True, d.alone, False)) for d in group[1:]]
     return asks

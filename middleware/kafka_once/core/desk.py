@@ -8,7 +8,7 @@ Rules for maintainers of this file:
 from __future__ import annotations
 
 from kafka_once.core.correspondence import Correspondence, GiveBack
-from kafka_once.core.delivery import Defect, Delivery, Event, Phase
+from kafka_once.core.delivery import Defect, Delivery, Event, Phase, step_all
 from kafka_once.core.events import Counters, Kind, Note, Outcome
 from kafka_once.core.lane import Group
 from kafka_once.core.lanes import Lanes
@@ -55,8 +55,7 @@ class Desk:
 
     def start(self, deliveries: list[Delivery]) -> None:
         """All of one lane."""
-        for delivery in deliveries:
-            delivery.step(Event.BEGIN)
+        step_all(deliveries, Event.BEGIN)
         claimed = self.talk is not None and deliveries[0].digest is not None and not self.at_most_once
         if self.rules.exclusive:
             self.begin(deliveries, claimed=claimed)
@@ -94,10 +93,10 @@ class Desk:
 
     # ----------------------------------------------------------------------------------------------- ways of a delivery
 
-    def complete(self, delivery: Delivery) -> None:
-        """Ask the store to make its claim done: the handler ended, or the dead letter is confirmed."""
-        delivery.step(Event.FINISH)
-        self.conversation.complete(delivery)
+    def complete(self, deliveries: list[Delivery]) -> None:
+        """Ask the store to make their claims done: the handler ended, or the dead letter is confirmed. Of one lane."""
+        step_all(deliveries, Event.FINISH)
+        self.conversation.complete(deliveries)
 
     def give_back(self, delivery: Delivery, *, failed: bool = False, doubt: bool = False) -> None:
         delivery.step(Event.GIVE_BACK)
@@ -123,10 +122,10 @@ class Desk:
         self.note_giving_up(delivery, defect.error)
         self.condemn(delivery, defect.reason)
 
-    def ran(self, delivery: Delivery) -> None:
-        """Its handler has ended: the next of its lane may start, and the next suspect."""
-        self.suspects.leave(delivery)
-        self.lanes.closed(delivery.lane)
+    def ran(self, deliveries: list[Delivery]) -> None:
+        """Their handler has ended: the next of their lane may start, and the next suspect. All of one lane."""
+        self.suspects.leave_all(deliveries)
+        self.lanes.closed(deliveries[0].lane, count=len(deliveries))
 
     def return_(self, delivery: Delivery) -> None:
         """Back to the head of its lane or, if the partition is not ours any more, back to Kafka."""
@@ -146,24 +145,28 @@ class Desk:
         """Not settled here; it is delivered again."""
         delivery.step(Event.LEAVE)
         gone = delivery.partition.tenure is Tenure.GONE
-        self.over(delivery, outcome or (Outcome.DROPPED if gone else Outcome.HANDED_BACK))
+        self.over([delivery], outcome or (Outcome.DROPPED if gone else Outcome.HANDED_BACK))
 
-    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """It no longer holds the offset back."""
-        delivery.partition.frontier.settle(delivery.offset)
-        self.over(delivery, outcome)
+    def settle(self, deliveries: list[Delivery], outcome: Outcome) -> None:
+        """They no longer hold the offset back. All of one partition."""
+        deliveries[0].partition.frontier.settle_all([delivery.offset for delivery in deliveries])
+        self.over(deliveries, outcome)
 
-    def over(self, delivery: Delivery, outcome: Outcome) -> None:
-        assert delivery.phase is Phase.OVER, delivery.phase
-        assert delivery.outcome is None
-        delivery.outcome = outcome
-        self.counters.add(outcome)
+    def over(self, deliveries: list[Delivery], outcome: Outcome) -> None:
+        """All of one partition."""
+        held_bytes = 0
+        for delivery in deliveries:
+            assert delivery.phase is Phase.OVER, delivery.phase
+            assert delivery.outcome is None
+            delivery.outcome = outcome
+            held_bytes += delivery.size
+        self.counters.add(outcome, len(deliveries))
         if self.rules.tell_outcomes:
-            self.effects.outcomes.append(delivery)
-        partition = delivery.partition
-        partition.unfinished -= 1
-        partition.held_bytes -= delivery.size
-        self.unfinished -= 1
+            self.effects.outcomes += deliveries
+        partition = deliveries[0].partition
+        partition.unfinished -= len(deliveries)
+        partition.held_bytes -= held_bytes
+        self.unfinished -= len(deliveries)
         if partition.paused and self._is_half_empty(partition):
             self.resume(partition)
         if not partition.unfinished:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.claiming import Claiming
 from kafka_once.core.commits import Commits
-from kafka_once.core.delivery import Defect, Delivery, Event, Phase
+from kafka_once.core.delivery import Defect, Delivery, Event, Phase, step_all
 from kafka_once.core.desk import Desk
-from kafka_once.core.events import Counters, Kind, Outcome, Stall
+from kafka_once.core.events import Counters, Kind, Stall
 from kafka_once.core.handling import Handling
 from kafka_once.core.lane import Group, Lane
 from kafka_once.core.partition import Partition, Tenure
@@ -207,23 +207,11 @@ class Engine:
 
     # -------------------------------------------------------------------------------------------------------- messages
 
-    def on_delivered(self, message: Message, name: TopicPartition, digest: bytes | None, defect: Defect | None) -> None:
-        self.counters.add("deliveries")
-        partition = self._partitions.get(name)
-        if partition is None or not partition.held or not partition.located:
-            self.counters.add(Outcome.DROPPED if partition is None else Outcome.HANDED_BACK)
-            return
-        desk = self._desk
-        lane = partition.lane_of(message)
-        delivery = Delivery(message, lane, digest if desk.talk else None, defect)
-        partition.frontier.deliver(message.offset, message.leader_epoch)
-        partition.unfinished += 1
-        partition.held_bytes += delivery.size
-        desk.unfinished += 1
-        if desk.is_full(partition):
-            desk.pause_full(partition)
-        lane.waiting.append(delivery)
-        desk.lanes.enlist(lane)
+    def on_delivered(
+        self, name: TopicPartition, messages: Sequence[Message], keys: Sequence[tuple[bytes | None, Defect | None]]
+    ) -> None:
+        """Messages of one partition in order, and beside each its digest and what is wrong with it."""
+        self._partitions.on_delivered(name, messages, keys)
 
     def on_ran(self, group: Group) -> None:
         """A group has new results, or has ended."""
@@ -382,8 +370,7 @@ class Engine:
             elif head.digest is None:
                 self._start_unclaimed(group)
             else:
-                for delivery in group:
-                    delivery.step(Event.CLAIM)
+                step_all(group, Event.CLAIM)
                 claims.append(group)
         return claims
 
@@ -391,8 +378,7 @@ class Engine:
         if self._desk.protects:
             self.counters.add("unprotected", len(deliveries))
         if self._desk.at_most_once:
-            for delivery in deliveries:
-                delivery.step(Event.SETTLE)
+            step_all(deliveries, Event.SETTLE)
             self._settle_first(deliveries[0].partition, deliveries)
         else:
             self._desk.start(deliveries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kafka_once.core.delivery import Event
+from kafka_once.core.delivery import Event, step_all
 from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.lane import Group
 from kafka_once.core.partition import Tenure
@@ -31,13 +31,15 @@ class Handling:
         ended = group.ended  # read before the results: what is there when it has ended is all
         if ended or group.seen < len(group.results):
             self._desk.watch.went_on(group, ended=ended)
-        for position in range(group.seen, len(group.results)):
-            delivery, error = group.deliveries[position], group.results[position]
-            group.seen += 1
-            if error is None:
-                self._on_returned(delivery)
-            else:
-                self._on_raised(delivery, error)
+        errors = group.results[group.seen :]
+        deliveries = group.deliveries[group.seen : group.seen + len(errors)]
+        group.seen += len(errors)
+        last = errors[-1] if errors else None  # only the last one can have raised
+        if last is not None:
+            self._on_returned(deliveries[:-1])
+            self._on_raised(deliveries[-1], last)
+        else:
+            self._on_returned(deliveries)
         if ended:
             if group.seen:
                 group.lane.partition.pace.observe(group.seen, group.took_ms)
@@ -47,22 +49,24 @@ class Handling:
         """No claim is to be completed or released after its run: it has none, or was settled before."""
         return delivery.digest is None or delivery.settled
 
-    def _on_returned(self, delivery: Delivery) -> None:
+    def _on_returned(self, deliveries: list[Delivery]) -> None:
+        if not deliveries:
+            return
         desk = self._desk
-        desk.counters.add("processings")
-        if self._unclaimed(delivery):
-            self._end(delivery, Outcome.COMPLETED)
+        desk.counters.add("processings", len(deliveries))
+        if self._unclaimed(deliveries[0]):  # as all of a group are, or none
+            self._end(deliveries, Outcome.COMPLETED)
         else:
-            desk.complete(delivery)
-            desk.ran(delivery)
+            desk.complete(deliveries)
+            desk.ran(deliveries)
 
-    def _end(self, delivery: Delivery, outcome: Outcome) -> None:
-        delivery.step(Event.END)
-        self._desk.ran(delivery)
-        if delivery.settled:
-            self._desk.over(delivery, outcome)
+    def _end(self, deliveries: list[Delivery], outcome: Outcome) -> None:
+        step_all(deliveries, Event.END)
+        self._desk.ran(deliveries)
+        if deliveries[0].settled:
+            self._desk.over(deliveries, outcome)
         else:
-            self._desk.settle(delivery, outcome)
+            self._desk.settle(deliveries, outcome)
 
     def _on_unstarted(self, group: Group) -> None:
         """An earlier one of the group raised, or the hand-out took them back."""
@@ -72,7 +76,7 @@ class Handling:
             return
         for delivery in unstarted:
             if delivery.settled:
-                self._end(delivery, Outcome.SKIPPED)
+                self._end([delivery], Outcome.SKIPPED)
             elif delivery.digest is None:
                 self._wait_again(delivery)
             else:
@@ -133,7 +137,7 @@ class Handling:
         if self._rules.dead_letter_failures and verdict is not Verdict.FATAL:
             self._desk.condemn(delivery, "raised, and at most once")
         else:
-            self._end(delivery, Outcome.SKIPPED)
+            self._end([delivery], Outcome.SKIPPED)
         if verdict is Verdict.FATAL:
             self._desk.stop(error)
 
@@ -172,7 +176,7 @@ class Handling:
             return
         desk.note(Kind.DEAD_LETTERED, delivery.partition, delivery, text=delivery.reason)
         if self._unclaimed(delivery):
-            self._end(delivery, Outcome.DEAD_LETTERED)
+            self._end([delivery], Outcome.DEAD_LETTERED)
         else:
-            desk.complete(delivery)
-            desk.ran(delivery)
+            desk.complete([delivery])
+            desk.ran([delivery])

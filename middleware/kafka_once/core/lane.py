@@ -120,7 +120,11 @@ class KeysInFlight:
     def wait(self, digest: bytes, lane: Lane) -> None:
         self._lanes.setdefault(digest, []).append(lane)
 
-    def remove(self, digest: bytes) -> list[Lane]:
-        """The key is settled or given back; returns the lanes that waited for it."""
-        del self._deliveries[digest]
-        return self._lanes.pop(digest, []) if self._lanes else []
+    def remove(self, digests: list[bytes]) -> list[Lane]:
+        """The keys are settled or given back; returns the lanes that waited for them."""
+        freed: list[Lane] = []
+        for digest in digests:
+            del self._deliveries[digest]
+            if self._lanes:
+                freed += self._lanes.pop(digest, [])
+        return freed

@@ -10,6 +10,8 @@ from kafka_once.core.partition import Tenure
 from kafka_once.core.timer import Timer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kafka_once.core.delivery import Delivery
     from kafka_once.core.rules import Rules
 
@@ -76,9 +78,9 @@ class Lanes:
                 self.enlist(lane)
         return chosen
 
-    def closed(self, lane: Lane, returned: Delivery | None = None) -> None:
-        """One message of the lane's open group has ended, or came back."""
-        lane.open -= 1
+    def closed(self, lane: Lane, returned: Delivery | None = None, *, count: int = 1) -> None:
+        """So many messages of the lane's open group have ended, or one came back."""
+        lane.open -= count
         if returned is not None:
             lane.returned.append(returned)
         if not lane.open:
@@ -95,11 +97,10 @@ class Lanes:
         """Every delivery whose key is in flight."""
         return self._keys.deliveries()
 
-    def free_key(self, delivery: Delivery) -> None:
-        """The store has answered definitely: whoever waits for the key goes on."""
-        if delivery.digest is not None:
-            for lane in self._keys.remove(delivery.digest):
-                self.relist(lane)
+    def free_keys(self, deliveries: Iterable[Delivery]) -> None:
+        """The store has answered definitely: whoever waits for these keys goes on."""
+        for lane in self._keys.remove([delivery.digest for delivery in deliveries if delivery.digest is not None]):
+            self.relist(lane)
 
     def _has_room(self) -> bool:
         """Of exclusive lanes as many are open as may run at once, and so many more as will begin within the time of a

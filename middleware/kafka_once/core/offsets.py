@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kafka_once.message import Message
 
 __all__ = ["Frontier"]
 
@@ -33,13 +39,19 @@ class Frontier:
         if self._position is not None and offset > self._position:
             self._position = offset
 
-    def deliver(self, offset: int, leader_epoch: int | None = None) -> None:
-        if self._position is not None and offset < self._position:
-            raise AssertionError(f"offset {offset} delivered behind position {self._position}")
-        self._open.append(offset)
-        self._position = offset + 1
-        if not self._epochs or self._epochs[-1][1] != leader_epoch:
-            self._epochs.append((offset, leader_epoch))
+    def deliver_all(self, messages: Sequence[Message]) -> None:
+        """Messages in the order of delivery."""
+        delivered, epochs = self._open, self._epochs
+        position = self._position
+        for message in messages:
+            offset, leader_epoch = message.offset, message.leader_epoch
+            if position is not None and offset < position:
+                raise AssertionError(f"offset {offset} delivered behind position {position}")
+            delivered.append(offset)
+            position = offset + 1
+            if not epochs or epochs[-1][1] != leader_epoch:
+                epochs.append((offset, leader_epoch))
+        self._position = position
 
     def settle(self, offset: int) -> None:
         """Settle a delivered offset, once."""
@@ -53,6 +65,15 @@ class Frontier:
         settled = self._settled
         while settled and delivered[0] in settled:
             settled.remove(delivered.popleft())
+
+    def settle_all(self, offsets: Iterable[int]) -> None:
+        """Settle delivered offsets, each once; cheaper than one by one where they are the next in order."""
+        delivered, settled = self._open, self._settled
+        for offset in offsets:
+            if not settled and delivered and offset == delivered[0]:
+                delivered.popleft()
+            else:
+                self.settle(offset)
 
     @property
     def next_offset(self) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kafka_once.core.delivery import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kafka_once.core.calls import CompleteAsk, Exchange, ReleaseAsk
     from kafka_once.core.delivery import Delivery
@@ -30,7 +30,7 @@ _HOLDING = (Phase.READY, Phase.RUNNING, Phase.PUBLISHING)
 class Reminder:
     def __init__(self) -> None:
         self._server = ""
-        self._kept: deque[tuple[int, Exchange]] = deque()
+        self._kept: deque[tuple[int, Sequence[CompleteAsk], Sequence[ReleaseAsk], Sequence[int]]] = deque()
         self._completes: deque[CompleteAsk] = deque()
         self._releases: list[ReleaseAsk] = []
         self._ends: list[int] = []
@@ -43,17 +43,17 @@ class Reminder:
         first, self._server = not self._server, server
         if first:
             return False
-        for _, exchange in self._kept:
-            self._completes.extend(exchange.completes)
-            self._releases.extend(exchange.releases)
-            self._ends.extend(exchange.ends)
+        for _, completes, releases, ends in self._kept:
+            self._completes.extend(completes)
+            self._releases.extend(releases)
+            self._ends.extend(ends)
         self._kept.clear()
         return True
 
     def keep(self, sent_ms: int, exchange: Exchange) -> None:
         """Remember what was answered, and when it had been sent."""
         if exchange.completes or exchange.releases or exchange.ends:
-            self._kept.append((sent_ms, exchange))
+            self._kept.append((sent_ms, exchange.completes, exchange.releases, exchange.ends))
         while self._kept and self._kept[0][0] < sent_ms - _WINDOW_MS:
             self._kept.popleft()
 

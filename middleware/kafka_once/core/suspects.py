@@ -10,6 +10,8 @@ from kafka_once.core.delivery import Event
 from kafka_once.core.partition import Tenure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kafka_once.core.delivery import Delivery
     from kafka_once.core.partition import Partition
 
@@ -46,6 +48,12 @@ class Suspects:
         delivery.alone = False
         if self._alone is delivery:
             self._alone = None
+
+    def leave_all(self, deliveries: Iterable[Delivery]) -> None:
+        """These have ended. Only the one that runs alone is marked."""
+        if self._alone is not None:
+            for delivery in deliveries:
+                self.leave(delivery)
 
     def withdraw(self, partition: Partition | None = None) -> list[Delivery]:
         """Take out those of a partition (all, if None) that have not had their turn."""

@@ -58,6 +58,8 @@ _DOUBT = Struct("<Q16siqIQQB")
 _NO_LEADER_EPOCH = -1
 _REASONS = ("takeover", "raised")
 
+_new = tuple.__new__  # a named tuple's own constructor is Python code, and costs as much again
+
 # Answers without particulars, made once: by code, as are the names of the codes.
 _PLAIN = [ClaimAnswer(grant) for grant in Grant]
 _GRANTS = list(Grant)
@@ -160,7 +162,7 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
 
 def _digests_fit(asks: Sequence[ClaimAsk] | Sequence[CompleteAsk] | Sequence[ReleaseAsk]) -> bool:
     # struct would cut a longer one and fill a shorter one, silently.
-    return all(len(ask[0]) == DIGEST_SIZE for ask in asks)
+    return {len(ask[0]) for ask in asks} <= {DIGEST_SIZE}
 
 
 def read_exchange(exchange: Exchange, answer: bytes, server: str) -> ExchangeReply:
@@ -172,7 +174,9 @@ def read_exchange(exchange: Exchange, answer: bytes, server: str) -> ExchangeRep
         completes=[_COMPLETIONS[code] for code in answer[1:after_completes]],
         releases=[_RELEASES[code] for code in answer[after_completes:after_releases]],
         claims=[
-            ClaimAnswer(_GRANTS[grant], attempts, bool(flags & 1), bool(flags & 2), fence) if fence else _PLAIN[grant]
+            _new(ClaimAnswer, (_GRANTS[grant], attempts, flags & 1 != 0, flags & 2 != 0, fence))
+            if fence
+            else _PLAIN[grant]
             for grant, flags, attempts, fence in _ANSWER.iter_unpack(memoryview(answer)[after_releases:])
         ],
         server=server,
