@@ -24,9 +24,10 @@ from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Intake, KeyRule, Routes
 from kafka_once.keys import KeyLike, key_for
 from kafka_once.observers import Observers
-from kafka_once.ports import Broker, Namespace, Store
+from kafka_once.ports import Broker, Namespace, Store, TellsGroupTimes
 from kafka_once.runner import Runner, RunnerSettings
 from kafka_once.serving import Probes
+from kafka_once.setting_checks import check_lease, stall_ms
 from kafka_once.store_link import link_to
 from kafka_once.view import View
 
@@ -264,6 +265,7 @@ class Member:
         broker = self._adapters.broker(settings)
         try:
             namespace = Namespace(settings.cluster or broker.cluster_id(), settings.group)
+            rules = self._rules_in_group(broker)
             store = self._checked_store(namespace)
         except BaseException:
             broker.close(0)
@@ -271,7 +273,7 @@ class Member:
         link = None if store is None else link_to(store)
         depth = 1 if link is None else link.depth
         outcomes = self._observers.want_outcomes
-        rules = replace(self._rules, store_depth=depth, mark=mark_of(namespace), tell_outcomes=outcomes)
+        rules = replace(rules, store_depth=depth, mark=mark_of(namespace), tell_outcomes=outcomes)
         self._engine = Engine(rules, self.view.counters, lambda topic: self._routes.of(topic).order)
         self._runner = Runner(
             self._engine,
@@ -286,6 +288,14 @@ class Member:
         if self._stop_asked:
             self._runner.stop()
         self._runner.run()
+
+    def _rules_in_group(self, broker: Broker) -> Rules:
+        """Where the broker decides how long it waits for a member, that counts and not what is usual."""
+        times = broker.group_times() if isinstance(broker, TellsGroupTimes) else None
+        if times is None:
+            return self._rules
+        check_lease(self._settings, times, "the group's consumer.session.timeout.ms")
+        return replace(self._rules, stall_ms=stall_ms(self._settings.kafka, times))
 
     def _checked_store(self, namespace: Namespace) -> Store | None:
         if self._settings.store is None:

@@ -41,6 +41,7 @@ __all__ = [
     "Exchange",
     "ExchangeReply",
     "FrontierMark",
+    "GroupTimes",
     "KnowsEnds",
     "LogBounds",
     "Namespace",
@@ -55,6 +56,7 @@ __all__ = [
     "Store",
     "StorePipe",
     "Survey",
+    "TellsGroupTimes",
 ]
 
 
@@ -287,4 +289,20 @@ class KnowsEnds(Protocol):
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Partition → the offset that its next message will have, as of the last fetch; those not known are left out.
         Never waits."""
+        ...
+
+
+class GroupTimes(NamedTuple):
+    """How long a consumer group waits for the next heartbeat of a member, and how often one is sent."""
+
+    session_timeout_ms: int
+    heartbeat_ms: int
+
+
+@runtime_checkable
+class TellsGroupTimes(Protocol):
+    """A broker that may decide by itself how long it waits for a member."""
+
+    def group_times(self) -> GroupTimes | None:
+        """Asked before `start`. None: as the settings say, or it does not tell. Raises what `cluster_id` raises."""
         ...

@@ -15,6 +15,7 @@ from kafka_once.core.order import Order
 from kafka_once.core.semantics import FailurePolicy, Semantics, StartReset, needs_store
 from kafka_once.durations import parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
+from kafka_once.ports import GroupTimes
 
 if TYPE_CHECKING:
     from kafka_once.settings import Settings
@@ -22,16 +23,17 @@ if TYPE_CHECKING:
 __all__ = [
     "HIDDEN",
     "STORE_FORM",
+    "check_lease",
     "check_together",
     "checked_order",
     "file_path",
+    "group_times",
     "handler_deadline",
     "legal_name",
     "never_as_none",
     "no_bool",
     "printable",
     "server_list",
-    "session_timeout_ms",
     "shown",
     "shown_store",
     "stall_ms",
@@ -248,17 +250,22 @@ def _check_said_twice(settings: Settings) -> None:
 
 
 def _check_lease(settings: Settings) -> None:
-    lease = show_duration(settings.lease)
-    if settings.lease_ms + settings.margin_ms >= settings.session_timeout_ms:
-        remedy = (
-            f"with its margin of {settings.margin_ms} ms it must be shorter than Kafka's session time-out, "
-            f"{settings.session_timeout_ms} ms: else a dead member's partitions move before its claims are free; "
-            'shorten it, or raise kafka["session.timeout.ms"]'
-        )
-        raise ConfigurationError("lease", lease, remedy)
+    check_lease(settings, group_times(settings.kafka), 'kafka["session.timeout.ms"]')
     if settings.remember_for <= settings.lease:
+        lease = show_duration(settings.lease)
         remedy = f"it must be longer than lease, {lease}: else a key is forgotten while its repeat may be waiting"
         raise ConfigurationError("remember_for", show_duration(settings.remember_for), remedy)
+
+
+def check_lease(settings: Settings, times: GroupTimes, raised_by: str) -> None:
+    """ConfigurationError if the group gives up a member before its lease is over."""
+    if settings.lease_ms + settings.margin_ms >= times.session_timeout_ms:
+        remedy = (
+            f"with its margin of {settings.margin_ms} ms it must be shorter than Kafka's session time-out, "
+            f"{times.session_timeout_ms} ms: else a dead member's partitions move before its claims are free; "
+            f"shorten it, or raise {raised_by}"
+        )
+        raise ConfigurationError("lease", show_duration(settings.lease), remedy)
 
 
 def _check_stall(settings: Settings) -> None:
@@ -333,23 +340,23 @@ def _check_dead_letter(settings: Settings) -> None:
             raise ConfigurationError(name, "dead_letter", "there is no topic for it; set dead_letter_topic")
 
 
-def stall_ms(kafka: Mapping[str, Any]) -> int:
+def stall_ms(kafka: Mapping[str, Any], times: GroupTimes | None = None) -> int:
     """How long a member may stand still: its last heartbeat may have left one interval before, and its last poll counts
-    too. Where the broker decides, the least that it allows by default is assumed."""
-    if str(kafka.get("group.protocol", "classic")).lower() == "consumer":
-        heartbeat_ms = BROKER_HEARTBEAT_MS
-    else:
-        heartbeat_ms = _milliseconds(kafka, "heartbeat.interval.ms", HEARTBEAT_MS)
-    session_ms = session_timeout_ms(kafka)
+    too. `times`: as the broker told them; default: as the settings say."""
+    session_ms, heartbeat_ms = times or group_times(kafka)
     silent_ms = max(session_ms - heartbeat_ms, session_ms // 2)
     return min(silent_ms, _milliseconds(kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
 
 
-def session_timeout_ms(kafka: Mapping[str, Any]) -> int:
-    """From the client's settings; under the new protocol the broker decides, and its default is the same 45 s."""
+def group_times(kafka: Mapping[str, Any]) -> GroupTimes:
+    """From the client's settings. Under the new protocol the broker decides: these are its defaults, and the session
+    time-out is also the least that it allows by default."""
     if str(kafka.get("group.protocol", "classic")).lower() == "consumer":
-        return SESSION_TIMEOUT_MS
-    return _milliseconds(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS)
+        return GroupTimes(SESSION_TIMEOUT_MS, BROKER_HEARTBEAT_MS)
+    return GroupTimes(
+        _milliseconds(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS),
+        _milliseconds(kafka, "heartbeat.interval.ms", HEARTBEAT_MS),
+    )
 
 
 _RESETS: Final = {

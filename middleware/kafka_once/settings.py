@@ -319,7 +319,7 @@ class Settings(BaseSettings):
     @property
     def session_timeout_ms(self) -> int:
         """After which Kafka gives a dead member's partitions to others, as far as the client knows."""
-        return checks.session_timeout_ms(self.kafka)
+        return checks.group_times(self.kafka).session_timeout_ms
 
     @property
     def stall_ms(self) -> int:

@@ -42,13 +42,15 @@ def test_a_member_whose_loop_stood_still_processes_nothing_that_others_have(
     assert group.runs() == once(names(0, 340))
 
 
+@pytest.mark.parametrize("kafka_settings", [{}, {"max.poll.interval.ms": 300_000}], ids=["", "late poll"])
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_a_frozen_member_wakes_completes_what_ran_and_joins_anew(
-    kafka: KafkaServer, redis_server: RedisServer, tmp_path: Path, protocol: str
+    kafka: KafkaServer, redis_server: RedisServer, tmp_path: Path, protocol: str, kafka_settings: dict[str, int]
 ) -> None:
-    """SIGSTOP past the session, in the middle of a handler. Only what ran then runs twice, and that is told."""
+    """SIGSTOP past the session, in the middle of a handler. Only what ran then runs twice, and that is told. With the
+    consumer protocol the session is the broker's: it is asked for."""
     with scene(kafka, tmp_path) as group:
-        settings = {"store": redis_server.url, "handler_s": 0.01, "slow": {"held": 2}}
+        settings = {"store": redis_server.url, "handler_s": 0.01, "slow": {"held": 2}, "kafka": kafka_settings}
         frozen, other, theirs, _ = group.share(protocol, **settings)
         group.produce(["held"], partition=min(theirs))
         wait_until(lambda: any(run.key == "held" for run in group.ledger("began")), "it runs")

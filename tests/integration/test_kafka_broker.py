@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from kafka_once.brokers.kafka import KafkaBroker
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 from kafka_once.message import TopicPartition
-from kafka_once.ports import CommitMark
+from kafka_once.ports import CommitMark, GroupTimes
 from kafka_once.testing.broker_members import Member, drive
 from kafka_once.testing.services import KafkaServer, start_kafka
 from kafka_once.testing.services.kafka_apache import ApacheKafka
@@ -89,6 +89,17 @@ def test_a_pattern_needs_no_topic(group):
     group.member().start("^nothing-like-this-.*")
 
 
+def test_how_long_the_group_waits_is_asked_where_the_broker_decides_it(group):
+    assert group.member(CONSUMER).broker.group_times() == GroupTimes(session_timeout_ms=6_000, heartbeat_ms=1_000)
+    own = ConfigEntry("consumer.session.timeout.ms", "9000", incremental_operation=AlterConfigOpType.SET)
+    asked = ConfigResource(ConfigResource.Type.GROUP, group.name, incremental_configs=[own])
+    admin = group.server.admin()
+    for answer in admin.incremental_alter_configs([asked]).values():
+        answer.result(10)
+    drive([], lambda: group.member(CONSUMER).broker.group_times() == GroupTimes(9_000, 1_000))
+    assert group.member(CLASSIC).broker.group_times() is None
+
+
 ACCOUNTS = 'user_admin="admin-secret" user_reader="reader-secret" user_nobody="nobody-secret"'
 SECURED = {
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT",
@@ -129,6 +140,13 @@ def secured(secured_kafka):
     yield made
     for member in made.members:
         member.broker.close(10.0)
+
+
+def test_a_user_who_may_not_know_how_long_the_group_waits_is_told_nothing(secured):
+    assert secured.member(CONSUMER | _as_user("nobody", "nobody-secret")).broker.group_times() is None
+    assert secured.member(CONSUMER | _as_user("reader", "reader-secret")).broker.group_times() == GroupTimes(
+        6_000, 1_000
+    )
 
 
 def test_a_wrong_password_is_refused_and_not_shown(secured, caplog):

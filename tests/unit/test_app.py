@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from kafka_once import App, ConfigurationError, Consumer, coordinates
 from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
 from kafka_once.member import Adapters
+from kafka_once.ports import GroupTimes
 from kafka_once.stores.memory import MemoryState, MemoryStore
 
 
@@ -22,7 +24,7 @@ def memory() -> Adapters:
 
 
 def app_of(*topics: str, deadline: object = None, **settings: Any) -> App:
-    app = App("localhost", group="g", store="memory://", adapters=memory(), **settings)
+    app = App("localhost", **{"group": "g", "store": "memory://", "adapters": memory(), **settings})
 
     @app.handler(*topics or ("t",), key=coordinates(), deadline=deadline)
     def handle(payload: bytes) -> None:
@@ -38,6 +40,29 @@ def test_to_stop_for_a_hung_handler_takes_a_deadline() -> None:
         app.start()
         app.stop()
         app.join()
+
+
+class Deciding(MemoryBroker):
+    """Tells how long it waits for a member, as a broker does with group.protocol=consumer."""
+
+    def group_times(self) -> GroupTimes:
+        return GroupTimes(session_timeout_ms=2_000, heartbeat_ms=500)
+
+
+def test_a_lease_that_is_longer_than_the_broker_waits_for_a_member_is_refused() -> None:
+    cluster = MemoryCluster()
+    cluster.create_topic("t", 1)
+    adapters = replace(memory(), broker=lambda settings: Deciding(cluster, settings.group))
+    app = app_of(adapters=adapters, lease="5s")
+    app.start()
+    with pytest.raises(
+        ConfigurationError, match=r"lease.*2000 ms.*or raise the group's consumer\.session\.timeout\.ms"
+    ):
+        app.join()
+    app = app_of(adapters=adapters, lease="1s")
+    app.start()
+    app.stop()
+    app.join()
 
 
 def test_a_loop_of_ones_own_has_no_deadline() -> None:

@@ -16,6 +16,8 @@ from kafka_once.core.order import Order
 from kafka_once.core.semantics import DoubtPolicy, FailurePolicy, KeyPolicy, Semantics
 from kafka_once.durations import in_ms, parse_duration, show_duration
 from kafka_once.errors import ConfigurationError
+from kafka_once.ports import GroupTimes
+from kafka_once.setting_checks import check_lease, stall_ms
 from kafka_once.settings import Settings, settings_table
 
 CANARY = "cAnArY7"
@@ -275,6 +277,15 @@ def test_a_process_may_stand_still_for_a_session_less_a_heartbeat_or_until_its_n
     kafka: dict[str, object], stall_ms: int
 ) -> None:
     assert make(kafka=kafka).stall_ms == stall_ms
+
+
+def test_where_the_broker_decides_what_it_tells_counts() -> None:
+    kafka = {"group.protocol": "consumer", "max.poll.interval.ms": 3_000}
+    assert stall_ms(kafka, GroupTimes(session_timeout_ms=2_000, heartbeat_ms=500)) == 1_500
+    assert stall_ms(kafka, GroupTimes(session_timeout_ms=45_000, heartbeat_ms=5_000)) == 3_000
+    check_lease(make(lease="1500ms"), GroupTimes(2_000, 500), "it")
+    with pytest.raises(ConfigurationError, match="lease.*2000 ms.*shorten it, or raise it"):
+        check_lease(make(lease="1900ms"), GroupTimes(2_000, 500), "it")
 
 
 @pytest.mark.parametrize("deadline", ["soon", 0.01, "25h", True, None])

@@ -20,14 +20,25 @@ from kafka_once.brokers import kafka_commits, kafka_settings
 from kafka_once.brokers.kafka_assignment import Assignment, as_client_partitions
 from kafka_once.brokers.kafka_client import Client, known_ends, wait_for_first
 from kafka_once.brokers.kafka_commits import Commits, as_partition
-from kafka_once.brokers.kafka_errors import Reaction, error_of, rule_on_event
+from kafka_once.brokers.kafka_errors import Reaction, error_of, no_answer, rule_on_event
+from kafka_once.brokers.kafka_group import ask_group_times
 from kafka_once.brokers.kafka_logs import Logs
 from kafka_once.brokers.kafka_positions import Jump, Position
 from kafka_once.brokers.kafka_publisher import Publisher
 from kafka_once.brokers.kafka_start import check_topics
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 from kafka_once.message import Message, TopicPartition
-from kafka_once.ports import CommitMark, CommitResult, Committed, Deleted, LogBounds, Outgoing, Passed, Rebalances
+from kafka_once.ports import (
+    CommitMark,
+    CommitResult,
+    Committed,
+    Deleted,
+    GroupTimes,
+    LogBounds,
+    Outgoing,
+    Passed,
+    Rebalances,
+)
 
 __all__ = ["KafkaBroker"]
 
@@ -117,6 +128,10 @@ class KafkaBroker:
             self._cluster_id = check_topics(client.consumer, [], self._address, self._start_timeout_s, client.troubles)
         return self._cluster_id
 
+    def group_times(self) -> GroupTimes | None:
+        """Asked for where the broker decides (`kafka_group`)."""
+        return ask_group_times(self._settings, self.cluster_id(), self._start_timeout_s)
+
     def rejoin(self, why: str) -> None:
         """End this client and make another: what it believes of its partitions may be wrong (librdkafka #5604)."""
         self._warn(f"joining the group {self._settings['group.id']!r} anew: {why}")
@@ -138,7 +153,7 @@ class KafkaBroker:
             if client is not None:
                 client.leave()
                 self._assignment.revoked(self._assignment.positions.owned())
-                self._await_commits(client.consumer, deadline)
+                self._commits.await_answers(client.consumer, deadline)
         finally:  # a client that is not ended stops whatever thread happens to collect it as garbage
             self._client = None
             if client is not None and not client.close(deadline - time.monotonic()):
@@ -219,10 +234,10 @@ class KafkaBroker:
         try:
             answers = self._consumer().committed(asked, timeout=self._answer_timeout_s)
         except KafkaException as failed:
-            raise self._no_answer(error_of(failed)) from failed
+            raise no_answer(error_of(failed)) from failed
         for answer in answers:
             if answer.error is not None:
-                raise self._no_answer(answer.error)
+                raise no_answer(answer.error)
         held = {as_partition(answer): kafka_commits.as_committed(answer) for answer in answers}
         self._assignment.positions.start_by_themselves(held)
         return held
@@ -238,7 +253,7 @@ class KafkaBroker:
         try:
             return self._logs.bounds(partitions)
         except KafkaException as failed:
-            raise self._no_answer(error_of(failed)) from failed
+            raise no_answer(error_of(failed)) from failed
 
     def commit(self, marks: Sequence[CommitMark], on_result: Callable[[list[CommitResult]], None]) -> None:
         """Commit without waiting. The metadata must be ASCII (D25)."""
@@ -375,18 +390,6 @@ class KafkaBroker:
         self._client = self._make_client()
         self._client.subscribe(self._topics)
         return True
-
-    def _await_commits(self, consumer: Consumer, deadline: float) -> None:
-        """Wait for answers, but leave half of the time for leaving."""
-        until = (time.monotonic() + deadline) / 2
-        while self._commits.waiting() and time.monotonic() < until:
-            consumer.poll(0.02)  # what else comes is of partitions that are given up
-            self._commits.serve()
-
-    def _no_answer(self, error: KafkaError) -> Exception:
-        if rule_on_event(error).reaction is Reaction.REFUSE:
-            return BrokerRefused(f"Kafka: {rule_on_event(error).text}")
-        return BrokerUnavailable(f"Kafka does not tell where the group stands: {error.str()}")
 
     def _warn(self, text: str, subject: str = "") -> None:
         """Warn, of the same subject (the text, if none is given) at most once a minute."""

@@ -1,10 +1,11 @@
 """Commits on the way: which answer of the client belongs to which call, and what the answer means."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as ClientPartition
 
 from kafka_once.brokers.kafka_errors import commit_verdict
@@ -96,6 +97,13 @@ class Commits:
     def waiting(self) -> bool:
         """Whether an answer is still to come."""
         return bool(self._waiting or self._answered)
+
+    def await_answers(self, consumer: Consumer, deadline: float) -> None:
+        """Wait for them, but leave half of the time until the deadline for leaving."""
+        until = (time.monotonic() + deadline) / 2
+        while self.waiting() and time.monotonic() < until:
+            consumer.poll(0.02)  # what else comes is of partitions that are given up
+            self.serve()
 
     def give_up(self) -> None:
         """No answers will come any more: none of them is definite."""

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from kafka_once.brokers.kafka_commit_codes import verdict_of
 from kafka_once.errors import BrokerRefused, BrokerUnavailable
 
-__all__ = ["Reaction", "Ruling", "commit_verdict", "error_of", "publish_error", "rule_on_event"]
+__all__ = ["Reaction", "Ruling", "commit_verdict", "error_of", "no_answer", "publish_error", "rule_on_event"]
 
 
 class Reaction(Enum):
@@ -114,6 +114,14 @@ def commit_verdict(error: KafkaError | None) -> tuple[str, str]:
     code = _real_code(error)
     verdict, meaning = verdict_of(code)
     return verdict, f"{KafkaError(code).name()}: {meaning}"
+
+
+def no_answer(error: KafkaError) -> Exception:
+    """What to tell if Kafka does not say where the group stands."""
+    ruling = rule_on_event(error)
+    if ruling.reaction is Reaction.REFUSE:
+        return BrokerRefused(f"Kafka: {ruling.text}")
+    return BrokerUnavailable(f"Kafka does not tell where the group stands: {error.str()}")
 
 
 def publish_error(topic: str, error: KafkaError) -> Exception:

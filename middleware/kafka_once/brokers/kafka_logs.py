@@ -21,13 +21,13 @@ from kafka_once.brokers.kafka_positions import Jump
 from kafka_once.message import TopicPartition
 from kafka_once.ports import Deleted, LogBounds
 
-__all__ = ["Logs"]
+__all__ = ["MOCK", "Logs"]
 
 log = logging.getLogger("kafka_once.kafka")
 
 _COMPARE_EVERY_S = 5.0
 _COMPARE_SOON_S = 1.0  # after an answer
-_MOCK = "mockCluster"
+MOCK = "mockCluster"  # so the cluster id of librdkafka's begins
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # zero
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -171,7 +171,7 @@ class Logs:
         """Librdkafka's mock cluster has no controller, and who asks for topics in detail waits for one."""
         if self._tells_ids is None:
             cluster_id: str | None = self._admin.list_topics(timeout=self._timeout_s).cluster_id
-            self._tells_ids = not (cluster_id or "").startswith(_MOCK)
+            self._tells_ids = not (cluster_id or "").startswith(MOCK)
         return self._tells_ids
 
     def _ask_offsets(

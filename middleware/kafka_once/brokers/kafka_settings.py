@@ -9,6 +9,7 @@ __all__ = [
     "connection_settings",
     "connection_warnings",
     "consumer_settings",
+    "is_consumer_protocol",
     "is_secret",
     "publish_settings",
     "send_once_settings",
@@ -132,7 +133,7 @@ def consumer_settings(settings: Mapping[str, object]) -> Settings:
     if not any(settings.get(name) for name in ("bootstrap.servers", "metadata.broker.list", "test.mock.num.brokers")):
         _need(settings, "bootstrap.servers", "give Kafka's address, as host:port")
     defaults = dict(_DEFAULTS)
-    if _is_consumer_protocol(settings):
+    if is_consumer_protocol(settings):
         _refuse_broker_side(settings)
     else:
         # Only what must move is revoked (C02); eager members would all stop for every rebalance.
@@ -209,7 +210,8 @@ def _refuse_broker_side(settings: Mapping[str, object]) -> None:
             raise ConfigurationError(name, settings[name], remedy)
 
 
-def _is_consumer_protocol(settings: Mapping[str, object]) -> bool:
+def is_consumer_protocol(settings: Mapping[str, object]) -> bool:
+    """Whether the broker decides what a member of the classic protocol says."""
     return str(settings.get("group.protocol", "classic")).lower() == "consumer"
 
 
