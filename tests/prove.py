@@ -84,7 +84,7 @@ def _variant(number: int) -> Part:
     text = row_of(variant, played)
     if played is None:
         return Part([text], bugs=1, violations=[text])
-    return Part([text], schedules=played.seed, bugs=1, caught=1)
+    return Part([text], schedules=played.seed - variant.first + 1, bugs=1, caught=1)
 
 
 def _tasks(parts: Collection[str], *, long: bool, seeds: int) -> Iterator[tuple[Any, ...]]:

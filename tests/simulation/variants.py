@@ -39,11 +39,15 @@ __all__ = ["VARIANTS", "Variant", "row_of"]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`patch` makes it, `within` so many seeds of plans with these semantics it is to be caught."""
+    """`patch` makes it, `within` so many seeds of plans with these semantics it is to be caught.
+
+    `first`: the seed to begin with. What is rare begins near the one that a search from 1 found.
+    """
 
     patch: Callable[[], AbstractContextManager[Any]]
     within: int
     semantics: tuple[Semantics, bool] = (Semantics.EFFECTIVELY_ONCE, True)
+    first: int = 1
 
     @property
     def name(self) -> str:
@@ -51,10 +55,10 @@ class Variant:
 
     def caught(self) -> Played | None:
         """The first schedule that shows it. One that the right protocol fails too shows nothing."""
-        seed = 1
-        while seed <= self.within:
+        seed, end = self.first, self.first + self.within
+        while seed < end:
             with self.patch():
-                played = first_caught(range(seed, self.within + 1), self.semantics)
+                played = first_caught(range(seed, end), self.semantics)
             if played is None or not play(plan_of(played.seed, self.semantics)).violations:
                 return played
             seed = played.seed + 1
@@ -62,7 +66,7 @@ class Variant:
 
 
 def row_of(variant: Variant, played: Played | None) -> str:
-    """What is wrong with it, which checker says so, after how many schedules."""
+    """What is wrong with it, which checker says so, with which seed: that many schedules, where the first is 1."""
     wrong = " ".join((variant.patch.__doc__ or "").split())
     if played is None:
         return f"| {variant.name} | {wrong} | **escaped** | {variant.within} |"
@@ -483,6 +487,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(stores.a_takeover_tells_no_doubt, 50),
     Variant(stores.takeovers_are_not_listed, 20),
     Variant(stores.who_vanishes_alone_is_not_counted, 100),
+    Variant(stores.who_lives_is_blamed_too, 20, first=4_160),
     Variant(stores.claims_live_with_the_session, 200),
     Variant(renewing_creates_and_late_handlers_begin, 50),
     Variant(stores.session_numbers_are_used_again, 200),

@@ -83,6 +83,17 @@ def who_vanishes_alone_is_not_counted() -> Any:
     return patch.object(claims, "claim", wrong)
 
 
+def who_lives_is_blamed_too() -> Any:
+    """A takeover counts an attempt when the earlier holder's ownership is over, although its process lives: a late copy
+    of a claim that was given back is taken for a run that killed. Was in the code."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        return claim(record, **{**asked, "holder_vanished": True})
+
+    return patch.object(claims, "claim", wrong)
+
+
 def claims_live_with_the_session() -> Any:
     """An ended ownership frees nothing while its session lives (hole 11)."""
 

@@ -34,8 +34,11 @@ DONE_BY_OTHER = Done(dead_lettered=True, session=OTHER)
 RECORDS = [ABSENT, FREED, MINE, MINE_OLDER, MINE_NEWER, OTHERS, DONE, DONE_BY_OTHER]
 
 
-def ask(record: Record, *, alone: bool = False, holder_lives: bool = True) -> tuple[ClaimAnswer, Record]:
-    return claim(record, session=ME, ownership=OWN, call=CALL, fence=FENCE, alone=alone, holder_lives=holder_lives)
+def ask(
+    record: Record, *, alone: bool = False, holder_lives: bool = True, holder_vanished: bool = False
+) -> tuple[ClaimAnswer, Record]:
+    asked = {"session": ME, "ownership": OWN, "call": CALL, "fence": FENCE, "alone": alone}
+    return claim(record, **asked, holder_lives=holder_lives, holder_vanished=holder_vanished)
 
 
 def give_back(record: Record, *, failed: bool = False, doubt: bool = False) -> tuple[Release, Record]:
@@ -75,9 +78,12 @@ class TestClaim:
     def test_a_living_holder_is_busy(self):
         assert ask(OTHERS) == (ClaimAnswer(Grant.BUSY), OTHERS)
 
-    @pytest.mark.parametrize(("ran_alone", "attempts"), [(False, 2), (True, 3)])
-    def test_a_vanished_holder_is_reclaimed_in_doubt(self, ran_alone, attempts):
-        answer, after = ask(OTHERS._replace(alone=ran_alone), holder_lives=False)
+    @pytest.mark.parametrize(
+        ("ran_alone", "vanished", "attempts"),
+        [(False, False, 2), (False, True, 2), (True, False, 2), (True, True, 3)],
+    )
+    def test_a_holder_whose_ownership_is_over_is_reclaimed_in_doubt(self, ran_alone, vanished, attempts):
+        answer, after = ask(OTHERS._replace(alone=ran_alone), holder_lives=False, holder_vanished=vanished)
         assert answer == ClaimAnswer(Grant.RECLAIMED, attempts, doubt=True, suspect=True, fence=FENCE)
         assert after == Claimed(ME, OWN, CALL, FENCE, attempts, doubt=True, suspect=True)
 
@@ -160,9 +166,8 @@ class TestWhatAlwaysHolds:
     @pytest.mark.parametrize("late", [ask, give_back])
     @pytest.mark.parametrize("record", RECORDS)
     def test_a_copy_of_an_older_call_changes_nothing_after_a_newer_claim(self, late, record):
-        newer, after = claim(
-            record, session=ME, ownership=OWN, call=CALL + 1, fence=FENCE + 1, alone=False, holder_lives=False
-        )
+        asked = {"session": ME, "ownership": OWN, "call": CALL + 1, "fence": FENCE + 1, "alone": False}
+        newer, after = claim(record, **asked, holder_lives=False, holder_vanished=True)
         if newer.fence:
             assert late(after)[1] == after
 

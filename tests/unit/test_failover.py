@@ -237,7 +237,8 @@ def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
     ],
 )
 def test_in_grace_only_the_call_that_was_granted_it_is_granted_it_again(record: object, expected: Grant) -> None:
-    answer, after = claim(record, session=1, ownership=10, call=3, fence=9, alone=False, holder_lives=False, grace=True)
+    asked = {"session": 1, "ownership": 10, "call": 3, "fence": 9, "alone": False}
+    answer, after = claim(record, **asked, holder_lives=False, holder_vanished=True, grace=True)
     assert answer.grant is expected
     if expected is Grant.BUSY:
         assert after is record

@@ -284,7 +284,7 @@ def test_where_the_broker_decides_what_it_tells_counts() -> None:
     assert stall_ms(kafka, GroupTimes(session_timeout_ms=2_000, heartbeat_ms=500)) == 1_500
     assert stall_ms(kafka, GroupTimes(session_timeout_ms=45_000, heartbeat_ms=5_000)) == 3_000
     check_lease(make(lease="1500ms"), GroupTimes(2_000, 500), "it")
-    with pytest.raises(ConfigurationError, match="lease.*2000 ms.*shorten it, or raise it"):
+    with pytest.raises(ConfigurationError, match=r"lease.*2000 ms.*shorten it, or raise it"):
         check_lease(make(lease="1900ms"), GroupTimes(2_000, 500), "it")
 
 

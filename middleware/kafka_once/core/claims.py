@@ -20,6 +20,9 @@ Rules for maintainers of this file:
 - Done is never left. Attempts and doubt are never forgotten but by completing.
 - A session vouches that nothing runs for a key when it claims that key again under a newer call number.
 - Epochs refuse, they never grant; only an ownership that is over frees a claim.
+- A takeover counts an attempt only if the claim was marked alone and its *session* is over. A process that lives was
+  not killed by the key: what it left behind with an ownership is a lost release, or a late copy of a claim that was
+  executed after its release.
 - Grace: for a lease after another server answers than before (a restart, a failover) a holder may live whose claim was
   forgotten, and what was done may stand as claimed. So no key is granted anew, but to a process that says it holds it.
 - "older" and "newer" compare the record's call number with the asked one: a record with an older call number was
@@ -140,6 +143,7 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
     fence: int,
     alone: bool,
     holder_lives: bool,
+    holder_vanished: bool,
     grace: bool = False,
 ) -> tuple[ClaimAnswer, Record]:
     """Ask for the key.
@@ -152,6 +156,7 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
         fence: a number greater than every one given out before; used only if the claim is newly granted.
         alone: the key will run with nothing else in its process.
         holder_lives: whether the ownership named in the record lives (ignored unless claimed by another session).
+        holder_vanished: whether the session named in the record is over (ignored where the holder lives).
         grace: the store may have forgotten who holds it, and the asking process does not say that it does.
     """
     if isinstance(record, Done):
@@ -173,7 +178,7 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
         return _granted(Grant.ACQUIRED, taken)
     if holder_lives:
         return _BUSY, record
-    attempts = record.attempts + (1 if record.alone else 0)
+    attempts = record.attempts + (1 if record.alone and holder_vanished else 0)
     taken = Claimed(session, ownership, call, fence, attempts, doubt=True, suspect=True, alone=alone)
     return _granted(Grant.RECLAIMED, taken)
 

@@ -184,7 +184,10 @@ local function claim_with_past(record, key, first, rest, number, own, offset, al
   elseif ownership_of(holder, its_ownership) then
     return BUSY
   else
-    answer, kept, attempts = RECLAIMED, 3, attempts + (bits >= 4 and 1 or 0)
+    answer, kept = RECLAIMED, 3
+    if bits >= 4 and redis.call('EXISTS', session_key(holder)) == 0 then -- one that lives was not killed by the key
+      attempts = attempts + 1
+    end
     list_doubt(first, rest, own, offset, attempts, its_ownership, number, 0, fence)
   end
   grant(key, struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence))

@@ -22,15 +22,7 @@ from kafka_once.ports import Doubt, ExchangeReply, Ownership, Session, Survey
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from kafka_once.ports import (
-        ClaimAsk,
-        CompleteAsk,
-        Exchange,
-        FrontierMark,
-        Namespace,
-        OwnershipAsk,
-        ReleaseAsk,
-    )
+    from kafka_once.ports import ClaimAsk, CompleteAsk, Exchange, FrontierMark, Namespace, OwnershipAsk, ReleaseAsk
 
 __all__ = ["MemoryState", "MemoryStore", "shared_state"]
 
@@ -231,11 +223,13 @@ class MemoryStore:
         earlier_topic = bool(ask.topic_id and before)
         return Ownership(take.ownership, take.epoch, partition.frontier, partition.claimed_up_to, earlier_topic)
 
+    def _worker(self, number: int, now_ms: int) -> _Worker | None:
+        worker = self._records.workers.get(number)
+        return None if worker is None or worker.lease_ends_ms <= now_ms else worker
+
     def _living(self, session: Session, now_ms: int) -> _Worker | None:
-        worker = self._records.workers.get(session.number)
-        if worker is None or worker.token != session.token or worker.lease_ends_ms <= now_ms:
-            return None
-        return worker
+        worker = self._worker(session.number, now_ms)
+        return None if worker is None or worker.token != session.token else worker
 
     def _renew(self, session: Session, now_ms: int) -> _Worker | None:
         """Renewing never creates: a session that lapsed is over."""
@@ -247,8 +241,8 @@ class MemoryStore:
     def _holder_lives(self, record: Record, now_ms: int) -> bool:
         if not isinstance(record, Claimed):
             return False
-        worker = self._records.workers.get(record.session)
-        return worker is not None and worker.lease_ends_ms > now_ms and record.ownership in worker.ownerships
+        worker = self._worker(record.session, now_ms)
+        return worker is not None and record.ownership in worker.ownerships
 
     # ---------------------------------------------------------------------------------------------------- exchange
 
@@ -338,6 +332,7 @@ class MemoryStore:
             fence=self._records.last_fence,
             alone=ask.alone,
             holder_lives=self._holder_lives(record, now_ms),
+            holder_vanished=isinstance(record, Claimed) and self._worker(record.session, now_ms) is None,
             grace=now_ms < self._records.grace_until_ms and not ask.held,
         )
         self._write(ask.digest, record, after, now_ms)

@@ -176,6 +176,20 @@ class ClaimRows:
         other.leave()
         assert granted(third.claim(KEY, third.own())) == (Grant.RECLAIMED, 1, True, True)
 
+    def test_a_holder_that_lives_was_not_killed_by_the_key_that_it_left_behind(
+        self, worker: Callable[..., Worker]
+    ) -> None:
+        one, other, third = worker(), worker(), worker()
+        own, others = one.own(), other.own("topic", 1)
+        claim = one.prepare(claims=[ClaimAsk(KEY, own.number, 0, alone=True)])
+        one.exchange(claim)
+        assert one.release(KEY, claim.call, own) is Release.APPLIED
+        one.exchange(claim)  # a late copy: its answer finds nobody who waits for it
+        one.end(own)
+        assert granted(other.claim(KEY, others)) == (Grant.RECLAIMED, 0, True, True)
+        other.end(others)
+        assert granted(third.claim(KEY, third.own("topic", 2))) == (Grant.RECLAIMED, 0, True, True)
+
     def test_a_reclaimed_key_is_not_the_earlier_holders_any_more(self, worker: Callable[..., Worker]) -> None:
         one, other = worker(), worker()
         own = one.own()
