@@ -62,6 +62,7 @@ class App:
         self._adapters = adapters or Adapters()
         self._routes: list[Route] = []
         self._member: Member | None = None
+        self._signalled = False
         self._observers = Observers(observers)
         self.view = View(self.settings)
 
@@ -197,6 +198,8 @@ class App:
             view=self.view,
         )
         self._member = member  # before it starts: a signal that comes meanwhile must find it
+        if self._signalled:  # it came earlier
+            member.stop()
         try:
             member.start()
         except ConfigurationError:
@@ -246,6 +249,7 @@ class App:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
+        self._signalled = True
         self.stop()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from kafka_once import App, ConfigurationError, Consumer, coordinates
 from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
+from kafka_once.executors import Handlers
 from kafka_once.member import Adapters
 from kafka_once.ports import GroupTimes
 from kafka_once.stores.memory import MemoryState, MemoryStore
@@ -129,3 +131,18 @@ def test_a_signal_ends_a_forked_child_that_inherited_our_handlers(monkeypatch: p
 
     app._on_signal(signal.SIGTERM)
     assert app.join(20)
+
+
+def test_a_signal_that_comes_while_the_member_is_made_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of()
+
+    def told(*given: Any) -> Handlers:
+        signal.raise_signal(signal.SIGTERM)
+        return Handlers(*given)
+
+    monkeypatch.setattr("kafka_once.app.Handlers", told)
+    second = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
+    second.start()
+    app.run()
+    assert second.is_alive(), "it took a second signal"
+    second.cancel()
