@@ -1,4 +1,4 @@
-"""The app that is tested: orders become shipments, once each."""
+"""The app that is tested: orders become shipments, once each; where a customer lives is only kept."""
 
 import os
 
@@ -32,3 +32,16 @@ carrier = Carrier()
 @app.handler("orders", key=field("id"))
 def ship(order: Order, message: Message) -> None:
     carrier.pick_up(order.id, order.items, message.idempotency_key)
+
+
+class Address(BaseModel):
+    customer: str
+    street: str
+
+
+addresses: dict[str, str] = {}
+
+
+@app.handler("addresses", idempotent=True)
+def keep(address: Address) -> None:
+    addresses[address.customer] = address.street

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from pydantic import BaseModel
 
+import kafka_once.testing
 from kafka_once import (
     App,
     ConfigurationError,
@@ -191,6 +192,12 @@ def test_until_it_is_used_the_plugin_imports_nothing_and_a_fixture_of_the_users_
             assert not [name for name in sys.modules if name.split(".")[0] in ("kafka_once", "confluent_kafka")]
     """)
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_plugin_gives_what_proves_a_handler(crash_at_every_step, deliver_twice, assert_idempotent):
+    assert crash_at_every_step is kafka_once.testing.crash_at_every_step
+    assert deliver_twice is kafka_once.testing.deliver_twice
+    assert assert_idempotent is kafka_once.testing.assert_idempotent
 
 
 def test_without_a_server_a_test_is_skipped_with_the_reason(pytester, monkeypatch):
