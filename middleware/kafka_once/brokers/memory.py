@@ -212,11 +212,11 @@ class MemoryBroker:
         with self._cluster.changed:
             alive = self._is_member()
             excess = sorted(p for p in self._positions if p not in self._joined().target)
-        if not alive:
-            return self._lose_and_rejoin()
-        if excess:
+        if excess:  # also of one that was put out while it owed them: the client tells this first, as if all were well
             self._revoke(excess)
             return True
+        if not alive:
+            return self._lose_and_rejoin()
         with self._cluster.changed:
             taken = self._group().hold(self._joined().number) if self._is_member() else []
             for partition in taken:
