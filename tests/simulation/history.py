@@ -12,12 +12,17 @@ from kafka_once.core.order import Order
 from kafka_once.core.semantics import Semantics
 
 __all__ = [
+    "Asked",
     "AtRest",
     "Committed",
     "DeadLettered",
     "Delivered",
+    "Duplicate",
     "Ended",
     "Event",
+    "FrontierKept",
+    "Given",
+    "Gone",
     "Granted",
     "Left",
     "Over",
@@ -87,6 +92,28 @@ class DeadLettered(NamedTuple):
     key: str
 
 
+class Given(NamedTuple):
+    """A process was told that the partition is its own."""
+
+    worker: str
+    partition: int
+
+
+class Gone(NamedTuple):
+    """A process was told that the partition is lost, or let go of it when it was asked to."""
+
+    worker: str
+    partition: int
+
+
+class Asked(NamedTuple):
+    """A process sent a commit."""
+
+    worker: str
+    partition: int
+    offset: int
+
+
 class Committed(NamedTuple):
     """Kafka took the offset."""
 
@@ -96,11 +123,32 @@ class Committed(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """The store executed a claim of this process and granted it. `alone`: marked as a suspect that runs by itself."""
+    """The store executed a claim of this process and granted it. `alone`: marked as a suspect that runs by itself.
+
+    `fence`, `attempts`, `doubt`: what it answered.
+    """
 
     worker: str
     key: str
     alone: bool = False
+    fence: int = 0
+    attempts: int = 0
+    doubt: bool = False
+
+
+class Duplicate(NamedTuple):
+    """The store answered a claim with: it is done."""
+
+    worker: str
+    key: str
+
+
+class FrontierKept(NamedTuple):
+    """The store keeps this frontier of a partition."""
+
+    worker: str
+    partition: int
+    offset: int
 
 
 class Recorded(NamedTuple):
@@ -160,8 +208,13 @@ Event = (
     | Started
     | Ended
     | DeadLettered
+    | Given
+    | Gone
+    | Asked
     | Committed
     | Granted
+    | Duplicate
+    | FrontierKept
     | Recorded
     | Over
     | StoodStill

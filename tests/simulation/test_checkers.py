@@ -19,12 +19,17 @@ from tests.simulation.checkers import (
     ReturnedIsEnough,
 )
 from tests.simulation.history import (
+    Asked,
     AtRest,
     Committed,
     DeadLettered,
     Delivered,
+    Duplicate,
     Ended,
     Event,
+    FrontierKept,
+    Given,
+    Gone,
     Granted,
     Left,
     Over,
@@ -41,6 +46,14 @@ from tests.simulation.key_checkers import (
     OneAtATime,
     OnlyTheGuilty,
     SuspectsRunAlone,
+)
+from tests.simulation.store_checkers import (
+    CommitsAreTheirs,
+    DoneStaysDone,
+    DuplicatesWereDone,
+    FencesGrow,
+    FrontiersFollow,
+    TracesStay,
 )
 from tests.simulation.verdict import CHECKERS, judge
 
@@ -64,11 +77,14 @@ def left(**counted: int) -> Left:
 # One message, processed as it should be, by one process that then ends.
 PLAIN: list[Event] = [
     Produced(0, 0, "k"),
+    Given("a", 0),
     Delivered("a", 0, 0),
-    Granted("a", "k"),
+    Granted("a", "k", fence=1),
     run(1),
     Ended(1),
     Recorded("a", "k"),
+    FrontierKept("a", 0, 1),
+    Asked("a", 0, 1),
     Committed("a", 0, 1),
     left(deliveries=1, completed=1, processings=1),
     REST,
@@ -76,14 +92,18 @@ PLAIN: list[Event] = [
 # Its holder vanishes at work; another process is told of it.
 TAKEN_OVER: list[Event] = [
     Produced(0, 0, "k"),
-    Granted("a", "k"),
+    Given("a", 0),
+    Granted("a", "k", fence=1),
     run(1),
     Over("a", "crashed"),
     Ended(1, "killed"),
-    Granted("b", "k"),
+    Given("b", 0),
+    Granted("b", "k", fence=2, doubt=True),
     run(2, worker="b", doubt=True),
     Ended(2),
     Recorded("b", "k"),
+    FrontierKept("b", 0, 1),
+    Asked("b", 0, 1),
     Committed("b", 0, 1),
     REST._replace(doubts=("k",)),
 ]
@@ -284,6 +304,55 @@ def test_counters_that_do_not_add_up(counted: dict[str, int]) -> None:
 )
 def test_a_world_that_does_not_come_to_rest(rest: AtRest) -> None:
     assert violations(ComesToRest, [rest])
+
+
+def test_a_process_commits_its_own_and_never_goes_back() -> None:
+    given, asked = Given("a", 0), Asked("a", 0, 3)
+
+    assert violations(CommitsAreTheirs, [asked]), "never given"
+    assert violations(CommitsAreTheirs, [Given("b", 0), asked]), "another's"
+    assert violations(CommitsAreTheirs, [given, asked, Gone("a", 0), asked]), "lost meanwhile"
+    assert violations(CommitsAreTheirs, [given, asked, Asked("a", 0, 2)]), "backwards"
+    assert not violations(CommitsAreTheirs, [given, asked, asked, Asked("a", 0, 4)])
+    assert not violations(CommitsAreTheirs, [given, asked, Gone("a", 0), given, Asked("a", 0, 2)]), "another holding"
+
+
+def test_fences_grow_with_every_grant() -> None:
+    first, second = Granted("a", "k", fence=7), Granted("b", "k", fence=8)
+
+    assert not violations(FencesGrow, [first, first, second, Granted("a", "other", fence=7)])
+    assert violations(FencesGrow, [second, first])
+    assert violations(FencesGrow, [first, second._replace(fence=7)]), "of another process"
+    assert violations(FencesGrow, [first, second, first])
+
+
+def test_what_is_done_is_granted_to_nobody() -> None:
+    assert violations(DoneStaysDone, [Recorded("a", "k"), Granted("b", "k")])
+    assert not violations(DoneStaysDone, [Granted("b", "k"), Recorded("b", "k"), Granted("b", "other")])
+
+
+def test_attempts_and_doubt_are_not_forgotten() -> None:
+    known = Granted("a", "k", attempts=1, doubt=True)
+
+    assert violations(TracesStay, [known, known._replace(worker="b", attempts=0)])
+    assert violations(TracesStay, [known, known._replace(worker="b", doubt=False)])
+    assert not violations(TracesStay, [known, known._replace(attempts=2), Granted("a", "other")])
+    assert not violations(TracesStay, [known, Recorded("a", "k"), Granted("b", "k")]), "DoneStaysDone looks at this"
+
+
+def test_a_repeat_is_one_of_what_was_done() -> None:
+    assert violations(DuplicatesWereDone, [Recorded("a", "other"), Duplicate("b", "k")])
+    assert not violations(DuplicatesWereDone, [Recorded("a", "k"), Duplicate("b", "k")])
+
+
+def test_a_kept_frontier_may_not_pass_what_is_not_settled() -> None:
+    early: list[Event] = [Produced(0, 0, "k"), run(1), FrontierKept("a", 0, 1), Ended(1), Recorded("a", "k")]
+
+    assert violations(FrontiersFollow, early)
+    assert violations(FrontiersFollow, without(PLAIN, Recorded))
+    assert violations(FrontiersFollow, without(PLAIN, Ended))
+    assert not violations(FrontiersFollow, [early[0], FrontierKept("a", 0, 0)])
+    assert not violations(FrontiersFollow, [early[0], Committed("a", 0, 1)]), "CommitsFollow looks at this"
 
 
 def test_what_was_not_looked_at_is_not_counted() -> None:

@@ -493,4 +493,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(stores.session_numbers_are_used_again, 200),
     Variant(stores.a_lease_never_lapses, 20),
     Variant(stores.a_holder_is_never_alive, 20),
+    Variant(stores.fences_are_used_again, 20),
+    Variant(engines.who_loses_commits_once_more, 50),
+    Variant(engines.the_kept_frontier_runs_ahead, 20),
 )

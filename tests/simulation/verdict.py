@@ -26,8 +26,26 @@ from tests.simulation.key_checkers import (
     OnlyTheGuilty,
     SuspectsRunAlone,
 )
+from tests.simulation.store_checkers import (
+    CommitsAreTheirs,
+    DoneStaysDone,
+    DuplicatesWereDone,
+    FencesGrow,
+    FrontiersFollow,
+    TracesStay,
+)
 
-__all__ = ["CHECKERS", "Verdict", "judge"]
+__all__ = ["AT_THE_STORE", "CHECKERS", "Verdict", "judge"]
+
+AT_THE_STORE: tuple[type[Checker], ...] = (
+    CommitsAreTheirs,
+    FencesGrow,
+    DoneStaysDone,
+    TracesStay,
+    DuplicatesWereDone,
+    FrontiersFollow,
+)
+"""Not in the small worlds: their books have parts of which a state's digest tells nothing."""
 
 CHECKERS: tuple[type[Checker], ...] = (
     NothingLost,
@@ -44,6 +62,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     CommitThenRun,
     OutcomesAddUp,
     ComesToRest,
+    *AT_THE_STORE,
 )
 
 

@@ -10,7 +10,7 @@ from kafka_once.core.claims import Completion, Grant
 from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.errors import StoreUnavailable
 from tests.simulation.faults import overtake
-from tests.simulation.history import Granted, Over, Recorded
+from tests.simulation.history import Duplicate, FrontierKept, Granted, Over, Recorded
 
 if TYPE_CHECKING:
     from kafka_once.ports import Store
@@ -239,10 +239,21 @@ class Wire:
                 world.note(Recorded(worker.name, key_of(complete.digest)))
         for release in reply.releases:
             world.saw(f"release {release.name.lower()}")
+        if call.frontiers:
+            self._note_frontiers(worker)
         for claim, answer in zip(call.claims, reply.claims, strict=True):
             world.saw(f"claim {answer.grant.name.lower()}" + (" alone" if claim.alone else ""))
             if answer.grant is Grant.ACQUIRED or answer.grant is Grant.RECLAIMED:
-                world.note(Granted(worker.name, key_of(claim.digest), claim.alone))
+                key, (_, attempts, doubt, _, fence) = key_of(claim.digest), answer
+                world.note(Granted(worker.name, key, claim.alone, fence, attempts, doubt))
+            elif answer.grant is Grant.DUPLICATE:
+                world.note(Duplicate(worker.name, key_of(claim.digest)))
+
+    def _note_frontiers(self, worker: Worker) -> None:
+        """What the store keeps now of each partition, whoever wrote it."""
+        for each in self._world.store._records.partitions.values():
+            if each.frontier is not None:
+                self._world.note(FrontierKept(worker.name, each.where.partition, each.frontier[0]))
 
     # ------------------------------------------------------------------------------------------------------ the leases
 

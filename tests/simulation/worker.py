@@ -19,7 +19,7 @@ from kafka_once.errors import BrokerRefused, BrokerUnavailable, MissingKey
 from kafka_once.message import Message, TopicPartition
 from tests.simulation.group import Commit, Told
 from tests.simulation.handlers import Runs
-from tests.simulation.history import DeadLettered, Delivered, Left, StoodStill
+from tests.simulation.history import Asked, DeadLettered, Delivered, Given, Gone, Left, StoodStill
 from tests.simulation.wire import digest_of
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ class Worker:
         if told.what == "assigned":
             self.engine.on_assigned(told.names)
             for name in told.names:
+                self.world.note(Given(self.name, name.partition))
                 self._held[name] = _Held(None, self.world.next_number())
                 self._paused.discard(name)
             self._fresh.extend(told.names)
@@ -247,6 +248,7 @@ class Worker:
     def _let_go(self, names: list[TopicPartition]) -> None:
         for name in names:
             self._held.pop(name, None)
+            self.world.note(Gone(self.name, name.partition))
         self._fresh = [name for name in self._fresh if name not in names]
         self.world.group.released(self, names)
 
@@ -338,6 +340,8 @@ class Worker:
         return _EFFECTS.get(name, name)
 
     def _commit(self, marks: list[CommitMark], *, inside_callback: bool) -> None:
+        for mark in marks:
+            self.world.note(Asked(self.name, mark.partition.partition, mark.offset))
         commit = Commit(self, marks, self.world.commit_fate())
         if not inside_callback:
             self.world.pending["commit"].append(commit)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
+from kafka_once.core import commits
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.calls import CommitMark, CommitResult, Exchange, ExchangeReply
 from kafka_once.core.claiming import Claiming
@@ -43,6 +44,25 @@ def commit_the_position_when_lost() -> Any:
         lost(self, names)
 
     decide = Engine.decide
+
+    def keep(self: Engine) -> Any:
+        kept = self._desk.effects.commit
+        effects = decide(self)
+        effects.commit = [*kept, *effects.commit]
+        return effects
+
+    return patch.multiple(Engine, on_lost=wrong, decide=keep)
+
+
+def who_loses_commits_once_more() -> Any:
+    """Whoever loses a partition commits what is settled in it: harmless but for the other owner's place in it."""
+    lost, decide = Engine.on_lost, Engine.decide
+
+    def wrong(self: Engine, names: Sequence[TopicPartition]) -> None:
+        partitions = [partition for name in names if (partition := self._partitions.get(name)) is not None]
+        settled = [(each.name, each.frontier.next_offset) for each in partitions]
+        lost(self, names)
+        self._desk.effects.commit += [CommitMark(name, offset) for name, offset in settled if offset is not None]
 
     def keep(self: Engine) -> Any:
         kept = self._desk.effects.commit
@@ -330,3 +350,15 @@ def waiting_is_lost_with_the_partition() -> Any:
         self._claiming.hand_back(partition)
 
     return patch.object(Assignment, "_hand_back_waiting", wrong)
+
+
+def the_kept_frontier_runs_ahead() -> Any:
+    """The store is told of what was delivered instead of the frontier."""
+    mark = commits._mark_in_store
+
+    def wrong(marks: Any, partitions: Any, talk: Any) -> None:
+        partitions = list(partitions)
+        positions = {each.name: each.frontier.position for each in partitions}
+        mark([one._replace(offset=positions[one.partition] or one.offset) for one in marks], partitions, talk)
+
+    return patch.object(commits, "_mark_in_store", wrong)

@@ -144,3 +144,15 @@ def a_lease_never_lapses() -> Any:
 def a_holder_is_never_alive() -> Any:
     """Whoever asks takes the key."""
     return patch.object(MemoryStore, "_holder_lives", lambda _self, _record, _now_ms: False)
+
+
+def fences_are_used_again() -> Any:
+    """A key that changes hands keeps the fence that it had."""
+    claim = claims.claim
+
+    def wrong(record: Record, **asked: Any) -> tuple[ClaimAnswer, Record]:
+        if isinstance(record, Claimed):
+            asked["fence"] = record.fence
+        return claim(record, **asked)
+
+    return patch.object(claims, "claim", wrong)

@@ -5,9 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ROOT", "Link", "anchors", "broken_links", "code_block", "documents", "first_column", "links", "section"]
+__all__ = [
+    "ROOT",
+    "TEST",
+    "Link",
+    "anchors",
+    "broken_links",
+    "code_block",
+    "documents",
+    "first_column",
+    "links",
+    "missing_tests",
+    "section",
+]
 
 ROOT = Path(__file__).parents[2]
+
+TEST = re.compile(r"`((?:tests|middleware)/[\w/]+\.py)::(test_\w+)`")
 
 _FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
@@ -68,3 +82,12 @@ def _leads_somewhere(link: Link) -> bool:
     if not file.exists():
         return False
     return not anchor or (file.is_file() and anchor in anchors(file.read_text()))
+
+
+def missing_tests(text: str) -> list[str]:
+    """The tests that are named and not there."""
+    return [f"{file}::{name}" for file, name in TEST.findall(text) if not _is_there(ROOT / file, name)]
+
+
+def _is_there(file: Path, name: str) -> bool:
+    return file.exists() and re.search(rf"^ *(?:async )?def {name}\(", file.read_text(), re.MULTILINE) is not None

@@ -2,10 +2,11 @@
 
 import re
 
+from tests.chaos.crash_points import POINTS
 from tests.exhaustive.scopes import LONG, QUICK
 from tests.simulation.variants import VARIANTS, row_of
 from tests.simulation.verdict import CHECKERS
-from tests.tidy.documents import ROOT, section
+from tests.tidy.documents import ROOT, TEST, missing_tests, section
 
 DOCUMENT = (ROOT / "docs/correctness.md").read_text()
 
@@ -14,6 +15,28 @@ def test_every_checker_has_its_promise() -> None:
     named = re.findall(r"`(\w+)` \|$", section(DOCUMENT, "Promises and checkers"), re.MULTILINE)
 
     assert sorted(named) == sorted(checker.__name__ for checker in CHECKERS)
+
+
+def test_every_invariant_has_a_checker_or_a_test() -> None:
+    rows = re.findall(r"^\| (I\d+) \| .+? \| (.+) \|$", section(DOCUMENT, "Invariant by invariant"), re.MULTILINE)
+    checkers = {checker.__name__ for checker in CHECKERS}
+
+    assert [name for name, _ in rows] == [f"I{number}" for number in range(1, 18)]
+    for name, held_by in rows:
+        named = set(re.findall(r"`([A-Z]\w+)`", held_by))
+        assert named <= checkers, name
+        assert named or TEST.search(held_by), name
+        assert missing_tests(held_by) == [], name
+        assert {variant.name for variant in VARIANTS}.issuperset(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", held_by)), name
+
+
+def test_every_point_of_death_is_in_the_failure_matrix_with_a_test() -> None:
+    rows = re.findall(r"^\| (\w[\w: ]+?) \| .+ \| (`.+`) \|$", section(DOCUMENT, "The failure matrix"), re.MULTILINE)
+
+    assert sorted(point for point, _ in rows) == sorted(POINTS)
+    for point, shown in rows:
+        assert TEST.search(shown), point
+        assert missing_tests(shown) == [], point
 
 
 def test_every_wrong_variant_stands_in_the_table_and_none_escaped() -> None:

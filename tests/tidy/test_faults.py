@@ -1,17 +1,15 @@
 """docs/faults.md: every fault has a row, every row a test that is there or a reason, and how many are open is said."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.tidy.documents import ROOT
+from tests.tidy.documents import ROOT, TEST, missing_tests
 
 PAGE = (ROOT / "docs/faults.md").read_text()
 FAMILIES = {"A": 23, "C": 32, "D": 25, "E": 19}
 
 _ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.+?) \| (.+) \|$", re.MULTILINE)
-_TEST = re.compile(r"`((?:tests|middleware)/[\w/]+\.py)::(test_\w+)`")
 _CAMPAIGN = re.compile(r"every `make (storm|chaos)`")
 _REASON = re.compile(r"\*\*(Not here|Not covered yet):\*\* \S.{15,}")
 
@@ -21,15 +19,6 @@ def rows(page: str) -> dict[str, str]:
     found = [(match[1], match[3]) for match in _ROW.finditer(page)]
     assert len({name for name, _ in found}) == len(found), "an id has two rows"
     return dict(found)
-
-
-def missing_tests(text: str) -> list[str]:
-    """The tests that are named and not there."""
-    return [f"{file}::{name}" for file, name in _TEST.findall(text) if not _is_there(ROOT / file, name)]
-
-
-def _is_there(file: Path, name: str) -> bool:
-    return file.exists() and re.search(rf"^ *(?:async )?def {name}\(", file.read_text(), re.MULTILINE) is not None
 
 
 def test_every_fault_of_these_families_has_a_row() -> None:
@@ -42,9 +31,9 @@ def test_every_fault_of_these_families_has_a_row() -> None:
 def test_it_is_shown_by_a_test_or_a_campaign_or_a_reason_stands_there(name: str) -> None:
     shown = rows(PAGE)[name]
 
-    assert _TEST.search(shown) or _CAMPAIGN.search(shown) or _REASON.search(shown)
+    assert TEST.search(shown) or _CAMPAIGN.search(shown) or _REASON.search(shown)
     assert missing_tests(shown) == []
-    assert shown.count("::") == len(_TEST.findall(shown))  # no test is named in a way that is not looked at
+    assert shown.count("::") == len(TEST.findall(shown))  # no test is named in a way that is not looked at
 
 
 def test_the_number_of_those_not_covered_is_the_one_that_stands_there() -> None:
