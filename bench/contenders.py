@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
+from bench.threads import cpu_of_threads_s
 from bench.workload import HEADER
 
 __all__ = ["CONTENDERS", "DEDUPLICATE", "Task"]
@@ -36,17 +37,21 @@ class Task:
     figures: dict[str, Any] = field(default_factory=dict)  # what a contender adds to what is measured of all
     began_s: float = 0.0
     began_cpu_s: float = 0.0
+    began_threads_s: dict[str, float] = field(default_factory=dict)
     ended_s: float = 0.0
     ended_cpu_s: float = 0.0
+    ended_threads_s: dict[str, float] = field(default_factory=dict)
     deliveries: int = 0
     processings: int = 0
 
     def began(self) -> None:
         if not self.began_s:
+            self.began_threads_s = cpu_of_threads_s()
             self.began_s, self.began_cpu_s = time.perf_counter(), time.process_time()
 
     def ended(self) -> None:
         self.ended_s, self.ended_cpu_s = time.perf_counter(), time.process_time()
+        self.ended_threads_s = cpu_of_threads_s()
 
     def consumer(self) -> Consumer:
         consumer = Consumer(

@@ -22,6 +22,10 @@ def main() -> None:
         "deduplicates": name in DEDUPLICATE,
         "messages_per_s": task.count / (task.ended_s - task.began_s),
         "cpu_us": (task.ended_cpu_s - task.began_cpu_s) / task.count * 1e6,
+        "threads_us": {
+            name: (spent_s - task.began_threads_s.get(name, 0.0)) / task.count * 1e6
+            for name, spent_s in task.ended_threads_s.items()
+        },
         "deliveries": task.deliveries,
         "processings": task.processings,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

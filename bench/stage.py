@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from bench.workload import Workload
@@ -30,9 +31,24 @@ class Stage:
         return workload
 
     def run(
-        self, contender: str, workload: Workload, *, keep: bool = False, python: str = sys.executable, **task: Any
+        self,
+        contender: str,
+        workload: Workload,
+        *,
+        keep: bool = False,
+        python: str = sys.executable,
+        watched: Sequence[str] = (),
+        **task: Any,
     ) -> dict[str, Any]:
         """Let one contender consume the topic to its end, with an empty store unless `keep`.
+
+        Args:
+            contender: its name in `bench.contenders`.
+            workload: the topic.
+            keep: leave what the store remembers.
+            python: of the environment that has what the contender needs.
+            watched: a command that starts the process and looks on.
+            task: what else `Task` is told.
 
         Returns:
             What `bench.run_one` measured, and what Redis did meanwhile: CPU per message, bytes more than before.
@@ -44,7 +60,7 @@ class Stage:
         if not keep:
             client.flushall()
         before, memory = client.info("cpu"), client.info("memory")["used_memory"]
-        figures = self._measured(python, self._spec(contender, workload, task))
+        figures = self._measured([*watched, python], self._spec(contender, workload, task))
         after = client.info("cpu")
         spent_s = sum(after[name] - before[name] for name in ("used_cpu_sys", "used_cpu_user"))
         figures["redis_us"] = spent_s / workload.count * 1e6
@@ -66,10 +82,11 @@ class Stage:
             **task,
         }
 
-    def _measured(self, python: str, spec: dict[str, Any]) -> dict[str, Any]:
-        command = [python, "-m", "bench.run_one", json.dumps(spec)]
+    def _measured(self, python: list[str], spec: dict[str, Any]) -> dict[str, Any]:
+        command = [*python, "-m", "bench.run_one", json.dumps(spec)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
         if done.returncode:
             raise RuntimeError(f"{spec['contender']} failed:\n{done.stderr[-3000:]}")
-        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        told = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{"))
+        figures: dict[str, Any] = json.loads(told)
         return figures
