@@ -2,6 +2,9 @@
 
 Those of confluent-kafka and redis-py alone are written as well as a good engineer would: explicit commits, pipelines,
 hiredis, scripts where they help. Their names say what they give up; see bench/README.md.
+
+The clock of each runs from the moment that Kafka assigns the partitions, before anything is fetched, to the moment that
+the last message is settled: so nobody finds messages that the client fetched before the clock ran.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
 
 from bench.threads import cpu_of_threads_s
 from bench.workload import HEADER
@@ -24,14 +27,15 @@ _DAY_S = 86_400
 
 @dataclass(slots=True)
 class Task:
-    """What to consume, and what was seen of it. A contender calls `began` at its first message, `ended` at its last."""
+    """What to consume, and what was seen of it: `began` is called at the assignment, `ended` when all is settled."""
 
     bootstrap: str
     store: str
-    topic: str
+    topics: list[str]
     group: str
     count: int
     handler_s: float = 0.0
+    stop_after: int = 0  # so many are enough; 0: all
     concurrency: int = 100
     settings: dict[str, Any] = field(default_factory=dict)  # of the App
     figures: dict[str, Any] = field(default_factory=dict)  # what a contender adds to what is measured of all
@@ -63,8 +67,25 @@ class Task:
                 "enable.auto.offset.store": False,
             }
         )
-        consumer.subscribe([self.topic])
+        consumer.subscribe(self.topics, on_assign=lambda *_: self.began())
         return consumer
+
+
+def _do_nothing(_value: bytes) -> None:
+    """The handler of loops by hand."""
+
+
+def _handle(message: Any) -> None:
+    """What every loop does with a message."""
+    if message.error():
+        raise KafkaException(message.error())
+    _do_nothing(message.value())
+
+
+def _handle_all(batch: list[Any]) -> int:
+    for message in batch:
+        _handle(message)
+    return len(batch)
 
 
 def _key(message: Any) -> str:
@@ -81,8 +102,10 @@ def poll_loop(task: Task) -> None:
         message = consumer.poll(1.0)
         if message is None:
             continue
-        task.began()
         deliveries += 1
+        _handle(message)
+        if task.handler_s:
+            time.sleep(task.handler_s)
         if deliveries % _BATCH == 0 or deliveries == task.count:
             consumer.commit(message=message, asynchronous=deliveries < task.count)
     task.ended()
@@ -92,7 +115,7 @@ def poll_loop(task: Task) -> None:
 
 def batch_loop(task: Task) -> None:
     """consume() of 500, then a commit: at least once."""
-    _by_batches(task, len)
+    _by_batches(task, _handle_all)
 
 
 def _by_batches(task: Task, handle: Callable[[list[Any]], int]) -> None:
@@ -100,7 +123,6 @@ def _by_batches(task: Task, handle: Callable[[list[Any]], int]) -> None:
     first = None
     while first is None:  # consume() of many waits for many
         first = consumer.poll(1.0)
-    task.began()
     batch = [first]
     while True:
         deliveries += len(batch)
@@ -128,9 +150,9 @@ def setnx_loop(task: Task) -> None:
         message = consumer.poll(1.0)
         if message is None:
             continue
-        task.began()
         deliveries += 1
         if client.set(_key(message), "1", nx=True, ex=_DAY_S):
+            _handle(message)
             processings += 1
         if deliveries % _BATCH == 0 or deliveries == task.count:
             consumer.commit(message=message, asynchronous=deliveries < task.count)
@@ -155,9 +177,10 @@ def batch_check_after(task: Task) -> None:
             if value is not None:
                 known.add(key)
         fresh = []
-        for key in keys:
+        for key, message in zip(keys, batch, strict=True):
             if key not in known:
                 known.add(key)
+                _handle(message)
                 fresh.append(key)
         if fresh:
             pipeline = client.pipeline(transaction=False)
@@ -181,8 +204,9 @@ def powertools(task: Task) -> None:
         persistence_store=RedisCachePersistenceLayer(url=task.store),
         config=IdempotencyConfig(expires_after_seconds=_DAY_S),
     )
-    def process(key: str) -> str:
+    def process(message: Any, key: str) -> str:
         nonlocal processings
+        _handle(message)
         processings += 1
         return key
 
@@ -191,9 +215,8 @@ def powertools(task: Task) -> None:
         message = consumer.poll(1.0)
         if message is None:
             continue
-        task.began()
         deliveries += 1
-        process(key=_key(message))
+        process(message, key=_key(message))
         if deliveries % _BATCH == 0 or deliveries == task.count:
             consumer.commit(message=message, asynchronous=deliveries < task.count)
     task.ended()
@@ -204,9 +227,20 @@ def powertools(task: Task) -> None:
 # ---------------------------------------------------------------------------------------------------------------- ours
 
 
-def _app(task: Task, *, semantics: str, asynchronous: bool = False) -> None:
-    import asyncio
+class _Assignment:
+    """An observer: the clock runs from here."""
 
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def on_note(self, note: Any) -> None:
+        from kafka_once import Kind
+
+        if note.kind is Kind.ASSIGNED:
+            self._task.began()
+
+
+def _app(task: Task, *, semantics: str) -> None:
     from kafka_once import App, header
 
     protects = semantics == "effectively_once"
@@ -216,6 +250,7 @@ def _app(task: Task, *, semantics: str, asynchronous: bool = False) -> None:
         store=task.store if protects else None,
         semantics=semantics,
         report_every=None,
+        observers=[_Assignment(task)],
         **task.settings,
     )
 
@@ -223,27 +258,19 @@ def _app(task: Task, *, semantics: str, asynchronous: bool = False) -> None:
         if task.handler_s:
             time.sleep(task.handler_s)
 
-    async def handle_async(_payload: bytes) -> None:
-        if task.handler_s:
-            await asyncio.sleep(task.handler_s)
-
-    app.handler(task.topic, key=header(HEADER) if protects else None)(handle_async if asynchronous else handle)
+    for topic in task.topics:  # a handler each
+        app.handler(topic, key=header(HEADER) if protects else None)(handle)
     app.start()
-    stats = app.stats()
-    while not stats["deliveries"]:
-        time.sleep(0.0005)
-        stats = app.stats()
-    task.began()
-    while sum(stats[name] for name in ("completed", "redelivery", "repeat")) < task.count:
-        if app.join(0.002):
+    wanted = task.stop_after or task.count
+    while sum(app.stats()[name] for name in ("completed", "redelivery", "repeat")) < wanted:
+        if app.join(0.01):
             break
-        stats = app.stats()
     task.ended()
     app.stop()
     app.join(60)
     stats = app.stats()
     task.deliveries, task.processings = stats["deliveries"], stats["processings"]
-    task.figures["round_trips_per_1000"] = stats["store_calls"] / task.count * 1000
+    task.figures["round_trips_per_1000"] = stats["store_calls"] / wanted * 1000
 
 
 def at_least_once(task: Task) -> None:

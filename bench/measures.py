@@ -1,67 +1,14 @@
-"""What is measured, and how much of it in a quick, a usual and a full run. Each measure gives rows for the report."""
+"""Rates: beside other contenders, and as handlers, keys, partitions and topics grow. Rounds are interleaved, so that a
+busy minute of the machine falls on all rows of a table."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
+from bench.filling import Filling
+from bench.sizes import Size
 from bench.stage import Stage
+from bench.tables import Measure, Row
 
-__all__ = ["SIZES", "Measure", "Row", "Size", "measures"]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much: messages of a throughput run and its rounds, keys to grow to, partitions and handler times to try."""
-
-    messages: int
-    rounds: int
-    remembered: tuple[int, ...]
-    partitions: tuple[int, ...]
-    slow_s: tuple[float, ...]
-
-
-SIZES = {
-    "quick": Size(200_000, 1, (), (), ()),
-    "usual": Size(500_000, 5, (10_000, 100_000, 1_000_000), (1, 12, 100), (0.0001, 0.001, 0.005)),
-    "full": Size(1_000_000, 9, (10_000, 100_000, 1_000_000, 10_000_000), (1, 12, 100), (0.0001, 0.001, 0.005, 0.02)),
-}
-
-# Slow contenders get a shorter topic: a rate is a rate.
-_SHARE = {"setnx_loop": 0.05, "powertools": 0.02}
-
-
-@dataclass(slots=True)
-class Row:
-    """All runs of one thing under one name. Figures are shown as their median with the least and the most."""
-
-    name: str
-    runs: list[dict[str, Any]]
-
-    def median(self, figure: str) -> float:
-        return statistics.median(run[figure] for run in self.runs)
-
-    def shown(self, figure: str, digits: int = 0) -> str:
-        values = [run[figure] for run in self.runs if figure in run]
-        if not values:
-            return "–"
-        median = f"{statistics.median(values):,.{digits}f}"
-        return median if len(values) == 1 else f"{median} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
-
-
-@dataclass(slots=True)
-class Measure:
-    """A table: a title, which figures of the runs are its columns (figure, heading, digits), and its rows."""
-
-    title: str
-    columns: tuple[tuple[str, str, int], ...]
-    rows: list[Row]
-
-    def row(self, name: str) -> Row:
-        return next(row for row in self.rows if row.name == name)
-
+__all__ = ["handler_times", "handlers", "partitions", "remembered", "throughput"]
 
 _RATE = ("messages_per_s", "messages/s", 0)
 _CPU = ("cpu_us", "client CPU µs/message", 1)
@@ -69,57 +16,84 @@ _REDIS = ("redis_us", "Redis CPU µs/message", 1)
 _TRIPS = ("round_trips_per_1000", "round trips/1,000", 1)
 _PEAK = ("peak_mib", "peak MiB", 0)
 
-
-def measures(stage: Stage, size: Size, peers: str | None) -> Iterator[Measure]:
-    """One after another. `peers` is the Python of the environment that has them, None to leave them out."""
-    yield _throughput(stage, size, peers)
-    if size.slow_s:
-        yield _slow_handlers(stage, size)
-    if size.remembered:
-        yield _remembered(stage, size)
-    if size.partitions:
-        yield _partitions(stage, size)
+_BY_HAND = ("poll_loop", "batch_loop", "setnx_loop", "batch_check_after")
+# Slow contenders get a shorter topic: a rate is a rate.
+_SHARE = {"setnx_loop": 0.05, "powertools": 0.02}
 
 
-def _throughput(stage: Stage, size: Size, peers: str | None) -> Measure:
-    names = ["poll_loop", "batch_loop", "setnx_loop", "batch_check_after", "at_least_once", "effectively_once"]
-    if peers is not None:
-        names.append("powertools")
-    topics = {share: stage.produce(int(size.messages * share)) for share in {_SHARE.get(name, 1.0) for name in names}}
+def throughput(stage: Stage, size: Size, peers: str | None) -> Measure:
+    """`peers` is the Python of the environment that has them, None to leave them out."""
+    names = [*_BY_HAND, *(["powertools"] if peers else []), "at_least_once", "effectively_once"]
+    shares = {name: _SHARE.get(name, 1.0) for name in names}
+    topics = {share: stage.produce(int(size.messages * share)) for share in set(shares.values())}
     rows = {name: Row(name, []) for name in names}
     for _ in range(size.rounds):
         for name in names:
             python = {"python": peers} if name == "powertools" and peers else {}
-            rows[name].runs.append(stage.run(name, topics[_SHARE.get(name, 1.0)], **python))
-    return Measure("A handler that does nothing", (_RATE, _CPU, _REDIS, _TRIPS, _PEAK), list(rows.values()))
+            rows[name].runs.append(stage.run(name, topics[shares[name]], **python))
+    note = (
+        f"{size.messages:,} messages of 300 bytes in 4 partitions, a fifth of them repeats; fewer for slow contenders."
+    )
+    columns = (_RATE, _CPU, _REDIS, _TRIPS, _PEAK)
+    return Measure("throughput", "A handler that does nothing", note, columns, list(rows.values()))
 
 
-def _slow_handlers(stage: Stage, size: Size) -> Measure:
-    rows = []
-    for slow_s in size.slow_s:
-        topic = stage.produce(max(2_000, min(int(4 / slow_s), size.messages // 5)))
-        run = stage.run("effectively_once", topic, handler_s=slow_s)
-        rows.append(Row(f"{slow_s * 1000:g} ms", [run]))
-    return Measure("Handlers that take time, 4 partitions in order", (_RATE, _CPU, _REDIS, _TRIPS), rows)
+def handler_times(stage: Stage, size: Size) -> Measure:
+    """A message after the other in each partition: what a handler's time and our cost come to."""
+    rows, topics = [], {}
+    for handler_ms in size.handlers_ms:
+        count = min(size.messages, max(2_000, int(12_000 / handler_ms))) if handler_ms else size.messages
+        for name in ("poll_loop", "effectively_once"):
+            row = Row(f"{handler_ms:g} ms, {name}", [])
+            topics[row.name] = (
+                handler_ms,
+                name,
+                stage.produce(count // 4 if handler_ms and name == "poll_loop" else count),
+            )
+            rows.append(row)
+    for _ in range(size.again):
+        for row in rows:
+            handler_ms, name, topic = topics[row.name]
+            row.runs.append({**stage.run(name, topic, handler_s=handler_ms / 1000), "handler_ms": handler_ms})
+    note = "4 partitions in order. The bare loop has one thread, ours has one for each partition."
+    return Measure("handler-times", "Handlers that take time", note, (_RATE, _CPU, _REDIS, _TRIPS), rows)
 
 
-def _remembered(stage: Stage, size: Size) -> Measure:
-    """Rates while more and more keys are remembered: each topic adds keys of its own to those that are there."""
-    rows, known, step = [], 0, min(size.messages, 200_000)
-    stage.redis.client().flushall()
-    for target in size.remembered:
-        while known + step < target:
-            topic = stage.produce(step)
-            stage.run("effectively_once", topic, keep=True)
-            known += topic.distinct
-        rows.append(Row(f"{known:,} keys", [stage.run("effectively_once", stage.produce(step), keep=True)]))
-        known += int(step * 0.8)
-    return Measure("As more keys are remembered", (_RATE, _CPU, _REDIS), rows)
+def remembered(stage: Stage, size: Size) -> Measure:
+    """Rates with so many done keys in the same namespace, which are put there before."""
+    rows, topic = {keys: Row(f"{keys:,} keys", []) for keys in size.remembered}, stage.produce(100_000)
+    settings = {"cluster": "bench"}
+    for _ in range(size.again):
+        group = stage.new_name()
+        stage.redis.client().flushall()
+        with Filling(stage.redis.url, settings["cluster"], group) as filling:
+            for keys, row in rows.items():
+                filling.reach(keys)
+                run = stage.run("effectively_once", topic, keep=True, group=group, settings=settings)
+                row.runs.append(run)
+                topic = stage.produce(100_000)
+                filling.count += topic.distinct
+    note = "So many are known when a run begins; it adds 80,000. Each round begins with an empty store."
+    return Measure("remembered", "As more keys are remembered", note, (_RATE, _CPU, _REDIS), list(rows.values()))
 
 
-def _partitions(stage: Stage, size: Size) -> Measure:
-    rows = []
-    for partitions in size.partitions:
-        topic = stage.produce(min(size.messages, 300_000), partitions)
-        rows.append(Row(f"{partitions} partitions", [stage.run("effectively_once", topic)]))
-    return Measure("As partitions grow", (_RATE, _CPU, _REDIS, _TRIPS), rows)
+def partitions(stage: Stage, size: Size) -> Measure:
+    topics = {count: stage.produce(min(size.messages, 150_000), count) for count in size.partitions}
+    rows = {count: Row(f"{count} partitions" if count > 1 else "1 partition", []) for count in topics}
+    for _ in range(size.again):
+        for count, topic in topics.items():
+            rows[count].runs.append(stage.run("effectively_once", topic))
+    note = "One topic, one process."
+    return Measure("partitions", "As partitions grow", note, (_RATE, _CPU, _REDIS, _TRIPS), list(rows.values()))
+
+
+def handlers(stage: Stage, size: Size) -> Measure:
+    """As many partitions in all, so that only the handlers differ."""
+    most = max(size.handlers)
+    topics = {count: stage.produce(min(size.messages, 150_000), most // count, count) for count in size.handlers}
+    rows = {count: Row(f"{count} handlers" if count > 1 else "1 handler", []) for count in topics}
+    for _ in range(size.again):
+        for count, topic in topics.items():
+            rows[count].runs.append(stage.run("effectively_once", topic))
+    note = f"Each handler has a topic of its own; {most} partitions in all."
+    return Measure("handlers", "As handlers grow", note, (_RATE, _CPU, _REDIS, _TRIPS), list(rows.values()))

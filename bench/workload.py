@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
@@ -24,37 +25,41 @@ def payload_of(number: int) -> bytes:
 
 
 class Workload:
-    """A topic with `count` messages, a fifth of them repeats of earlier ones.
+    """Topics with `count` messages in all, a fifth of them repeats of earlier ones of the same topic.
 
     Attributes:
+        topics: their names.
+        partitions: of each topic.
         distinct: how many different keys there are, which is how often a handler that is de-duplicated runs.
     """
 
-    def __init__(self, topic: str, count: int, partitions: int) -> None:
-        self.topic = topic
+    def __init__(self, topics: Sequence[str], count: int, partitions: int) -> None:
+        self.topics = list(topics)
         self.count = count
         self.partitions = partitions
         self.distinct = 0
 
     def produce(self, server: KafkaServer, seed: int = 1) -> None:
-        server.create_topic(self.topic, self.partitions)
+        for topic in self.topics:
+            server.create_topic(topic, self.partitions)
         settings = {"bootstrap.servers": server.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
         producer, rng = Producer(settings), random.Random(seed)
-        for position in range(self.count):
-            number = self._next(rng, position)
+        known = [0] * len(self.topics)
+        for sent in range(self.count):
+            position, place = divmod(sent, len(self.topics))
+            number = known[place]
+            if number and position % 5 == 4:
+                number = rng.randrange(number)
+            else:
+                known[place] += 1
             producer.produce(
-                self.topic,
+                self.topics[place],
                 payload_of(number),
                 key=b"%d" % (number % 1000),
                 partition=position % self.partitions,
                 headers=[(HEADER, f"{number:032x}".encode())],
             )
-            if position % 1000 == 0:
+            if sent % 1000 == 0:
                 producer.poll(0)
         assert producer.flush(120) == 0
-
-    def _next(self, rng: random.Random, position: int) -> int:
-        if self.distinct and position % 5 == 4:
-            return rng.randrange(self.distinct)
-        self.distinct += 1
-        return self.distinct - 1
+        self.distinct = sum(known)

@@ -1,0 +1,172 @@
+"""What a done key costs on the Redis server: memory as keys grow and expire, and the server's time.
+
+    python -m bench.redis_memory --keys 1000000      # beside SET with a TTL, as loops by hand use it
+    python -m bench.redis_memory --turnover-s 120    # keys that come and expire at a steady pace
+    python -m bench.redis_memory --calls             # the server's time by how many messages share a call
+
+Starts a Redis of its own. Figures of memory are those of its allocator: publish them from a server with jemalloc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from bench.filling import BATCH, Filling
+from bench.tables import Measure, Row
+from kafka_once.testing.services import RedisServer, start_redis
+
+__all__ = ["Turnover", "done_keys", "redis_calls"]
+
+_REDIS_US = ("redis_us", "Redis µs per claim and completion", 1)
+_REMEMBER_S, _BUILT_UP_S = 5, 75
+_PACE = 2_000
+_PROBES = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.redis_memory", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--turnover-s", type=int, default=0)
+    parser.add_argument("--calls", action="store_true")
+    options = parser.parse_args()
+    if options.turnover_s:
+        print(json.dumps(_turned_over(options.turnover_s)))
+    else:
+        with start_redis("local", config={"appendonly": "no"}) as server:
+            print(f"Redis {server.version}, {server.client().info('memory')['mem_allocator']}")
+            measure = redis_calls(server) if options.calls else done_keys(server, options.keys)
+            print(measure.as_markdown())
+
+
+# ------------------------------------------------------------------------------------------------------- as keys grow
+
+
+def done_keys(server: RedisServer, most: int) -> Measure:
+    """At each tenth power and half of one up to `most`; ours, then SET with a TTL and a prefix of six bytes."""
+    steps = sorted({most, *(keys for power in range(4, 9) for keys in (10**power, 3 * 10**power) if keys < most)})
+    rows = {keys: Row(f"{keys:,} keys", [{"keys": keys}]) for keys in steps}
+    for keys, figures in _ours(server, steps).items():
+        rows[keys].runs[0].update(figures)
+    for keys, size in _by_hand(server, [keys for keys in steps if keys <= 1_000_000]).items():
+        rows[keys].runs[0]["by_hand_bytes"] = size
+    note = (
+        "used_memory of INFO, less what it was with the script loaded and no key, divided by the keys. By hand: SET "
+        "with a TTL, a prefix of 6 bytes and a UUID."
+    )
+    columns = (
+        ("bytes", "bytes per done key", 1),
+        _REDIS_US,
+        ("by_hand_bytes", "bytes per key by hand", 0),
+    )
+    return Measure("redis-memory", "Redis memory per remembered key", note, columns, list(rows.values()))
+
+
+def _ours(server: RedisServer, steps: list[int]) -> dict[int, dict[str, float]]:
+    client = server.client()
+    client.flushall()
+    found: dict[int, dict[str, float]] = {}
+    with Filling(server.url, "bench", "memory") as filling:
+        before = client.info("memory")["used_memory"]
+        earlier, spent_us = 0, _script_us(client)
+        for keys in steps:
+            filling.reach(keys)
+            us = _script_us(client)
+            used = client.info("memory")["used_memory"] - before
+            found[keys] = {"bytes": used / keys, "redis_us": (us - spent_us) / (keys - earlier)}
+            earlier, spent_us = keys, us
+    client.flushall()
+    return found
+
+
+def redis_calls(server: RedisServer) -> Measure:
+    """A call costs something by itself: how many messages share one decides what a message costs."""
+    client, rows = server.client(), []
+    for batch in (1, 2, 5, 20, 100, 500):
+        client.flushall()
+        with Filling(server.url, "bench", "calls", batch=batch) as filling:
+            filling.reach(10_000)
+            before_us, before_cpu_us, count = _script_us(client), _cpu_us(client), min(100_000, 10_000 * batch)
+            filling.reach(10_000 + count)
+            run = {"batch": batch, "redis_us": (_script_us(client) - before_us) / count}
+            run["cpu_us"] = (_cpu_us(client) - before_cpu_us) / count
+        rows.append(Row(f"{batch} messages in a call" if batch > 1 else "1 message in a call", [run]))
+    client.flushall()
+    note = "Claim and completion of a message: time in the script, and CPU of the server with its sockets."
+    columns = (_REDIS_US, ("cpu_us", "Redis CPU µs", 1))
+    return Measure("redis-calls", "Redis time by how many messages share a call", note, columns, rows)
+
+
+def _cpu_us(client: Any) -> float:
+    used = client.info("cpu")
+    return float(used["used_cpu_sys"] + used["used_cpu_user"]) * 1e6
+
+
+def _script_us(client: Any) -> float:
+    return float(client.info("commandstats").get("cmdstat_evalsha", {"usec": 0})["usec"])
+
+
+def _by_hand(server: RedisServer, steps: list[int]) -> dict[int, float]:
+    client = server.client()
+    client.flushall()
+    before, count, found = client.info("memory")["used_memory"], 0, {}
+    for keys in steps:
+        while count < keys:
+            pipeline = client.pipeline(transaction=False)
+            for _ in range(min(BATCH, keys - count)):
+                text = os.urandom(16).hex()
+                pipeline.set(f"dedup:{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}", "1", ex=86_400)
+            count += len(pipeline.execute())
+        found[keys] = (client.info("memory")["used_memory"] - before) / keys
+    client.flushall()
+    return found
+
+
+# ------------------------------------------------------------------------------------------- as keys come and expire
+
+
+class Turnover:
+    """Keys come and expire on a server of its own, in a process of its own, while something else is measured that
+    takes no notice of one per cent of a core."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        command = [sys.executable, "-m", "bench.redis_memory", "--turnover-s", str(seconds)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def wait(self) -> Measure:
+        """Until it is over."""
+        told, _ = self._process.communicate(timeout=self._seconds + 60)
+        if self._process.returncode:
+            raise RuntimeError("keys that come and expire: failed")
+        rows = [Row(f"after {probe['after_s']} s, {probe['keys']:,} keys", [probe]) for probe in json.loads(told)]
+        note = (
+            f"{_PACE:,} new keys a second, remember_for {_REMEMBER_S} s. A bucket stays for at most twice that and a "
+            f"minute more, whatever remember_for is; so it grows for {_BUILT_UP_S} s, and is flat from there on."
+        )
+        columns = (("mib", "Redis memory, MiB", 2), ("buckets", "buckets", 0))
+        return Measure("turnover", "Redis memory as keys expire and new ones come", note, columns, rows)
+
+
+def _turned_over(seconds: int) -> list[dict[str, Any]]:
+    probes = []
+    step_s = (seconds - _BUILT_UP_S) / _PROBES
+    with start_redis("local", config={"appendonly": "no"}) as server:
+        client = server.client()
+        with Filling(server.url, "bench", "turnover", remember_ms=_REMEMBER_S * 1000) as filling:
+            before = client.info("memory")["used_memory"]
+            for at_s in (_BUILT_UP_S / 3, _BUILT_UP_S / 3, _BUILT_UP_S / 3, *[step_s] * _PROBES):
+                filling.keep_adding(_PACE, at_s)
+                used = client.info("memory")["used_memory"] - before
+                after_s = round(sum(probe["for_s"] for probe in probes) + at_s)
+                told = {"after_s": after_s, "for_s": at_s, "keys": filling.count, "mib": used / 2**20}
+                probes.append(told | {"buckets": client.dbsize()})
+    return probes
+
+
+if __name__ == "__main__":
+    main()
