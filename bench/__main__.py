@@ -47,7 +47,8 @@ def main() -> int:
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
     peers = _peers() if size.peers and not arguments.no_peers else None
-    target, began_s = BUILD / f"bench-{arguments.size}.json", time.monotonic()
+    part = "" if arguments.only == "*" else "-part"  # a report is made of a whole run
+    target, began_s = BUILD / f"bench-{arguments.size}{part}.json", time.monotonic()
     with start_kafka("apache") as kafka, start_redis("local", config={"appendonly": "no"}) as store:
         results = Results(_COMMANDS[arguments.size], machine(kafka.version, store.version))
         print(results.machine, flush=True)

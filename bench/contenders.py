@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
 
-from bench.threads import cpu_of_threads_s
+from bench.process_books import cpu_of_threads_s
 from bench.workload import HEADER
 
 __all__ = ["CONTENDERS", "DEDUPLICATE", "Task"]

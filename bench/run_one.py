@@ -6,10 +6,10 @@ A rate counts from the first message to the settled last one; starting and joini
 from __future__ import annotations
 
 import json
-import resource
 import sys
 
 from bench.contenders import CONTENDERS, DEDUPLICATE, Task
+from bench.process_books import peak_mib
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         },
         "deliveries": task.deliveries,
         "processings": task.processings,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
     }
     print(json.dumps({**figures, **task.figures}))
 

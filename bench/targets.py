@@ -151,7 +151,7 @@ TARGETS = [
         at_least=False,
         digits=1,
     ),
-    Target("Redis memory per done key, 1,000,000 keys", _keys, 24, at_least=False, digits=1, unit=" bytes"),
+    Target("Redis memory per done key, 1,000,000 keys", _keys, 24, at_least=False, unit=" bytes"),
     Target("Redis memory as keys expire, the end ÷ the full height", _turnover, 1.2, at_least=False),
     Target("order key, async, limit 100: % of the bound", _of("orders", OURS[1], "of_bound"), 80, digits=0),
     Target("order key, threads, limit 100: % of the bound", _of("orders", OURS[3], "of_bound"), 50, digits=0),

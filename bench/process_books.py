@@ -1,12 +1,22 @@
-"""The CPU that each thread of this process has used, as the kernel counts it."""
+"""What this process has used, as the kernel counts it: CPU by thread, memory at its peak."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from pathlib import Path
 
-__all__ = ["cpu_of_threads_s"]
+__all__ = ["cpu_of_threads_s", "peak_mib"]
+
+
+def peak_mib() -> float | None:
+    """The most memory that it ever held. Not ru_maxrss, which begins with what the parent held; None without /proc."""
+    try:
+        [kib] = re.findall(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return int(kib) / 1024
 
 
 def cpu_of_threads_s() -> dict[str, float]:
