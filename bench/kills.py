@@ -63,7 +63,7 @@ def main() -> None:
 
 def kills(stage: Stage, size: Size) -> Measure:
     rows, chance = [], random.Random(1)
-    workload = stage.produce(100_000 * (size.kills + 1))  # more than the fastest gets through
+    workload = stage.produce(150_000 * (size.kills + 1))  # more than the fastest gets through
     for handler_ms in size.handlers_ms:
         stage.redis.client().flushall()
         rows.append(Row(f"{handler_ms:g} ms", _Case(stage, workload, handler_ms, chance).run(size.kills)))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.costs import costs_of
 from bench.plots import Line, Plot
 from bench.results import Results
 from bench.tables import Measure, as_table
@@ -23,6 +24,7 @@ __all__ = ["PAGE", "PLOTS", "budget", "figures", "filled", "plots"]
 
 ROOT = Path(__file__).parents[1]
 PAGE, PLOTS = ROOT / "docs/performance.md", ROOT / "docs/plots"
+_COSTS_FROM = {"redis-memory", "redis-calls", "pace", "handler-times"}
 _IN_ORDER = 4  # partitions of the table of handlers' times
 
 
@@ -34,6 +36,7 @@ def main() -> int:
     text = PAGE.read_text()
     if "layers" in told:
         PAGE.write_text(filled(text, "budget", budget(told)))
+        print(f"{PAGE}: the budget")
         return 0
     results = Results.read(file)
     PLOTS.mkdir(exist_ok=True)
@@ -42,6 +45,9 @@ def main() -> int:
         (PLOTS / f"{name}.svg").write_text(plot.as_svg())
     text = filled(text, "targets", f"{_heading(results)}\n\n{targets_table(results)}")
     PAGE.write_text(filled(text, "figures", figures(results, drawn)))
+    if _COSTS_FROM.issubset(results.measures):
+        print(f"for middleware/kafka_once/cli/planning.py: {costs_of(results)}")
+    print(f"{PAGE}: targets and {len(results.measures)} tables; {PLOTS}: {', '.join(drawn)}")
     return 0
 
 

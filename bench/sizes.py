@@ -67,9 +67,9 @@ SIZES = {
     ),
     "full": Size(
         1_000_000,
-        9,
+        7,
         peers=True,
-        again=5,
+        again=4,
         handlers_ms=(0, 0.1, 0.3, 1, 3, 5, 10, 20),
         remembered=(10_000, 100_000, 1_000_000, 10_000_000),
         partitions=(1, 12, 100),
@@ -79,7 +79,7 @@ SIZES = {
         backlogs=(10_000, 100_000, 1_000_000),
         done_keys=10_000_000,
         turnover_s=300,
-        order_messages=60_000,
-        kills=20,
+        order_messages=40_000,
+        kills=12,
     ),
 }

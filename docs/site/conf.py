@@ -21,7 +21,8 @@ copyright = "the kafka-once authors; Apache License 2.0"  # noqa: A001  (Sphinx'
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/site/index"
-include_patterns = ["*.md", "docs/*.md", "docs/adr/*.md", "docs/site/*.md", "examples/*.md", "examples/*/*.md"]
+_OURS = ["docs/*.md", "docs/adr/*.md", "docs/site/*.md"]
+include_patterns = ["*.md", *_OURS, "bench/*.md", "examples/*.md", "examples/*/*.md"]
 exclude_patterns = [".venv/**", "build/**"]
 suppress_warnings = [
     "misc.highlighting_failure",  # examples for readers leave things out: …

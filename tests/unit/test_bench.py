@@ -5,12 +5,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench.costs import costs_of
 from bench.kill_worker import BEGAN, ENDED, TOTALS, Life
 from bench.plots import Line, Plot
 from bench.profile import LAYERS, layer_of
+from bench.report import figures, plots
 from bench.results import Results
 from bench.tables import Measure, Row
 from bench.targets import TARGETS
+from kafka_once.cli.planning import Costs
 
 
 def results(**rates):
@@ -57,6 +60,48 @@ def test_what_was_measured_is_read_back(tmp_path):
 
     assert Results.read(tmp_path / "bench.json") == found
     assert found.measures["throughput"].as_markdown().splitlines()[-1] == "| effectively_once | 100 (90–110) |"
+
+
+def test_the_page_shows_each_table_with_its_command_and_its_plot():
+    found = results(effectively_once=[90.0])
+    times = [
+        Row(f"{ms:g} ms, {name}", [{"handler_ms": ms, "messages_per_s": rate}])
+        for ms, name, rate in ((0, "poll_loop", 9e4), (1, "poll_loop", 900), (0, "effectively_once", 8e4))
+    ]
+    keys = [Row(f"{keys} keys", [{"keys": keys, "bytes": 24.0, "by_hand_bytes": 130.0}]) for keys in (10, 1_000)]
+    found.measures["handler-times"] = Measure("handler-times", "Times", "N", (), times)
+    found.measures["redis-memory"] = Measure("redis-memory", "Memory", "N", (), keys)
+    drawn = dict(plots(found))
+    parts = figures(found, drawn).split("\n\n")
+
+    assert parts[0] == "Measured by `make bench`: a machine."
+    assert parts[1:3] == ["### T", "`python -m bench --only throughput`"]
+    assert parts[parts.index("### Times") + 4].endswith("](plots/throughput.svg)")
+    assert parts[parts.index("### Memory") + 4].endswith("](plots/memory.svg)")
+    assert [line.points for line in drawn["throughput"].lines] == [[(0, 8e4)], [(0, 9e4), (1, 900)], [(1, 4_000)]]
+    assert drawn["memory"].lines[0].points[1] == pytest.approx((1_000, 24_000 / 2**20))
+
+
+def test_costs_are_those_of_the_tables():
+    """30,000 keys in 1,024 buckets and a million in 13,312, at 20 bytes a key and 200 a bucket."""
+    few, many = 20 + 200 * 1_024 / 30_000, 20 + 200 * 13_312 / 1_000_000
+    tables = {
+        "redis-memory": [("a", {"keys": 30_000, "bytes": few}), ("b", {"keys": 1_000_000, "bytes": many})],
+        "redis-calls": [("1", {"redis_us": 60.0}), ("500", {"redis_us": 5.0})],
+        "pace": [
+            ("slow", {"per_s": 100, "round_trips_per_1000": 2_000.0, "redis_us": 400.0}),
+            ("fast", {"per_s": 1_000, "round_trips_per_1000": 1_500.0, "redis_us": 155.0}),
+        ],
+        "handler-times": [
+            ("1 ms, poll_loop", {"handler_ms": 1.0}),
+            ("1 ms, effectively_once", {"handler_ms": 1.0, "round_trips_per_1000": 700.0}),
+        ],
+    }
+    found = results()
+    for name, rows in tables.items():
+        found.measures[name] = Measure(name, "T", "N", (), [Row(row, [run]) for row, run in rows])
+
+    assert costs_of(found) == Costs(20.0, 200, 5.0, 100, ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),))
 
 
 def test_a_plot_is_drawn_to_scale():

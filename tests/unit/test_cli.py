@@ -19,6 +19,7 @@ from kafka_once.keys import digest
 from kafka_once.ports import Committed, Doubt, Namespace, Survey
 
 ROOT = Path(__file__).parents[2]
+NAMES = ["", "run", "shadow", "check", "settings", "plan", "stats", "in-doubt"]
 OPTIONS = ("--bootstrap-servers", "localhost:1", "--group", "billing")
 
 
@@ -450,7 +451,7 @@ def test_shadow_does_not_take_the_apps_own_group(call):
 def test_the_documented_help_is_the_real_one():
     page = (ROOT / "docs" / "cli.md").read_text()
     blocks = re.findall(r"```\n\$ kafka-once( [a-z-]+)? --help\n(.*?)```", page, re.DOTALL)
-    assert [name.strip() for name, _ in blocks] == ["", "run", "shadow", "check", "settings", "stats", "in-doubt"]
+    assert [name.strip() for name, _ in blocks] == NAMES
     for name, text in blocks:
         shown = CliRunner().invoke(commands, [*name.split(), "--help"], prog_name="kafka-once").stdout
         assert text.strip() == shown.strip(), f"docs/cli.md: the help of kafka-once{name} has changed"

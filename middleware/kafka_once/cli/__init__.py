@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kafka_once.cli import check as check
-from kafka_once.cli import in_doubt, run, settings, shadow, stats
+from kafka_once.cli import in_doubt, plan, run, settings, shadow, stats
 
 __all__ = ["commands", "main"]
 
@@ -44,6 +44,7 @@ commands.command("run")(run.run)
 commands.command("shadow")(shadow.shadow)
 commands.command("check")(check.check)
 commands.command("settings")(settings.settings)
+commands.command("plan")(plan.plan)
 commands.command("stats")(stats.stats)
 commands.command("in-doubt")(in_doubt.in_doubt)
 

@@ -1,0 +1,155 @@
+"""What a pipeline will take of Redis, reckoned from the store's rule of windows and from measured costs.
+
+The rule is that of `stores/done_keys.lua`; a test compares the numbers. The costs are what a machine of two cores
+measured, with broker, store and consumer on it (docs/performance.md): measure yours with the same commands.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from kafka_once.keys import DIGEST_BYTES
+
+__all__ = ["Costs", "Load", "Plan", "Rule", "plan_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The windows of done keys. A window is open for `remember_for`, or until it is full; it is looked at for
+    `remember_for` after its end, and its buckets stay for twice `remember_for` after its start and `slack_s` more."""
+
+    first_buckets: int = 1024
+    average: int = 80
+    full: int = 96
+    growth: int = 3
+    slack_s: int = 60
+    step: int = 256
+
+    def buckets(self, keys: float) -> int:
+        """Of a window for which so many keys are foreseen."""
+        return max(self.first_buckets, math.ceil(keys / self.average / self.step) * self.step)
+
+    def windows_until(self, keys: float) -> int:
+        """How many windows are filled one after another, each larger than the last, before one is large enough."""
+        count, buckets, left = 1, self.first_buckets, keys
+        while left > self.full * buckets:
+            left -= self.full * buckets
+            buckets *= self.growth
+            count += 1
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Measured by `make bench`; `python -m bench.report build/bench-usual.json` prints them for this place. The tables
+    that they are from are named, as in `python -m bench --only NAME`.
+
+    Attributes:
+        key_bytes, bucket_bytes: of a done key in its bucket; of a bucket beside its keys (`redis-memory`).
+        message_us, call_us: CPU of the Redis server for claim and completion of a message (`redis-calls`), and for a
+            call when calls do not follow each other at once (`pace`).
+        calls_at_pace: messages a second that one process takes → calls to the store for each (`pace`).
+        calls_by_handler: the handler's ms → calls for each message, when there is always one waiting (`handler-times`).
+    """
+
+    key_bytes: float = 21.3
+    bucket_bytes: float = 202
+    message_us: float = 12.2
+    call_us: float = 126
+    calls_at_pace: tuple[tuple[float, float], ...] = ((100, 2.01), (1_000, 1.362), (5_000, 0.238), (20_000, 0.021))
+    calls_by_handler: tuple[tuple[float, float], ...] = ((0.0, 0.004), (0.1, 0.173), (1.0, 0.65), (5.0, 0.572))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is planned for.
+
+    Attributes:
+        per_s: messages a second, repeats included.
+        remember_s: `remember_for`.
+        repeats: the share of messages whose key is known, from 0 to 1.
+        handler_ms: how long a handler takes.
+        processes: how many share the partitions.
+        server_bytes: memory of one Redis server.
+    """
+
+    per_s: float
+    remember_s: float
+    repeats: float = 0.0
+    handler_ms: float = 0.0
+    processes: int = 1
+    server_bytes: float = 16 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it comes to.
+
+    Attributes:
+        keys: that are remembered for certain, at a steady rate.
+        keys_held: that are in memory at most.
+        windows_held: windows that are in memory at most; two of them, and at first `windows_growing`, are looked at.
+        bytes_held: memory for done keys at most.
+        calls_per_s: round trips to the store, of all processes.
+        cpu: of Redis: 1.0 is a core, and more than one server has.
+        handlers_at_once: that run at the same time, in all processes.
+        mistaken: the chance that two of the keys held have the same digest, so that one is taken for the other.
+        shards: advised.
+    """
+
+    keys: int
+    keys_held: int
+    windows_held: int
+    windows_growing: int
+    bytes_held: int
+    calls_per_s: float
+    cpu: float
+    handlers_at_once: float
+    mistaken: float
+    shards: int
+
+
+_FULL_MEMORY, _FULL_CPU = 0.75, 0.5  # of a server: the rest is for its replicas' buffers, for failovers, for bad days
+
+
+def plan_for(load: Load, rule: Rule | None = None, costs: Costs | None = None) -> Plan:
+    rule, costs = rule or Rule(), costs or Costs()
+    keys_per_s = load.per_s * (1 - load.repeats)
+    stays_s = 2 * load.remember_s + rule.slack_s
+    of_window, held = keys_per_s * load.remember_s, keys_per_s * stays_s
+    windows = stays_s / load.remember_s
+    memory = held * costs.key_bytes + windows * rule.buckets(of_window) * costs.bucket_bytes
+    calls = load.per_s * _calls(load, costs)
+    cpu = (load.per_s * costs.message_us + calls * costs.call_us) / 1e6
+    return Plan(
+        keys=round(of_window),
+        keys_held=round(held),
+        windows_held=math.ceil(windows),
+        windows_growing=rule.windows_until(of_window),
+        bytes_held=round(memory),
+        calls_per_s=calls,
+        cpu=cpu,
+        handlers_at_once=load.per_s * load.handler_ms / 1000,
+        mistaken=held**2 / 2 ** (8 * DIGEST_BYTES + 1),
+        shards=max(1, math.ceil(memory / (load.server_bytes * _FULL_MEMORY)), math.ceil(cpu / _FULL_CPU)),
+    )
+
+
+def _calls(load: Load, costs: Costs) -> float:
+    """For each message: the more of the two, for either alone can keep messages from sharing a call."""
+    at_pace = _between([(math.log(per_s), calls) for per_s, calls in costs.calls_at_pace], math.log(_of_one(load)))
+    return max(at_pace, _between(costs.calls_by_handler, load.handler_ms))
+
+
+def _of_one(load: Load) -> float:
+    return load.per_s / load.processes
+
+
+def _between(points: list[tuple[float, float]] | tuple[tuple[float, float], ...], x: float) -> float:
+    """On the line through the points; the first and the last hold beyond them."""
+    for (left, low), (right, high) in pairwise(points):
+        if x <= right:
+            return low + (high - low) * max(0.0, (x - left) / (right - left))
+    return points[-1][1]
