@@ -58,8 +58,6 @@ _DOUBT = Struct("<Q16siqIQQB")
 _NO_LEADER_EPOCH = -1
 _REASONS = ("takeover", "raised")
 
-_new = tuple.__new__  # a named tuple's own constructor is Python code, and costs as much again
-
 # Answers without particulars, made once: by code, as are the names of the codes.
 _PLAIN = [ClaimAnswer(grant) for grant in Grant]
 _GRANTS = list(Grant)
@@ -173,14 +171,21 @@ def read_exchange(exchange: Exchange, answer: bytes, server: str) -> ExchangeRep
         session_lives=answer[0] == 1,
         completes=[_COMPLETIONS[code] for code in answer[1:after_completes]],
         releases=[_RELEASES[code] for code in answer[after_completes:after_releases]],
-        claims=[
-            _new(ClaimAnswer, (_GRANTS[grant], attempts, flags & 1 != 0, flags & 2 != 0, fence))
-            if fence
-            else _PLAIN[grant]
-            for grant, flags, attempts, fence in _ANSWER.iter_unpack(memoryview(answer)[after_releases:])
-        ],
+        claims=list(map(_Answers().__getitem__, _ANSWER.iter_unpack(memoryview(answer)[after_releases:]))),
         server=server,
     )
+
+
+class _Answers(dict[tuple[int, int, int, int], ClaimAnswer]):
+    """As sent → as answered. In a call most are the same, so each is made once."""
+
+    def __missing__(self, sent: tuple[int, int, int, int]) -> ClaimAnswer:
+        grant, flags, attempts, fence = sent
+        made = (
+            ClaimAnswer(_GRANTS[grant], attempts, bool(flags & 1), bool(flags & 2), fence) if fence else _PLAIN[grant]
+        )
+        self[sent] = made
+        return made
 
 
 def read_doubt(member: bytes, time_ms: int) -> Doubt:
