@@ -178,7 +178,7 @@ class Runner:
             return []
         slow, hungry = self._engine.slow, self._engine.hungry()
         most = 1
-        if hungry:  # of fast ones half a buffer at once: together with half a buffer that waits they fit into one
+        if hungry:  # of fast ones a quarter of a buffer at once: together with three that wait they fit into one
             most = _POLL_FEW if slow else min(_POLL_MESSAGES, self._engine.rules.buffer // 4 or 1)
         messages = self._poll(most, 0.0 if busy or not self._inbox.empty() else self._idle_s())
         self._poll_due_s = now_s if hungry and messages else now_s + _POLL_EVERY_S

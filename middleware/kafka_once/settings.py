@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     concurrency: Count = _count(
         16, 1, 10_000, "lanes", "How many handlers run at once: as many partitions, record keys or messages, by `order`"
     )
-    buffer: Count = _count(1_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
+    buffer: Count = _count(2_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
     buffer_bytes: Count = _count(
         64 << 20, 1 << 20, 1 << 40, "bytes", "How many are held in all, before partitions are paused, each at its share"
     )

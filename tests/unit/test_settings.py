@@ -45,7 +45,7 @@ def test_defaults_are_those_of_the_readme() -> None:
     assert settings.remember_for_ms == 24 * 3_600_000
     assert (settings.attempts, settings.backoff_ms, settings.backoff_max_ms) == (5, 200, 30_000)
     assert (settings.drain_ms, settings.commit_every_ms, settings.report_every_ms) == (20_000, 500, 60_000)
-    assert (settings.concurrency, settings.buffer, settings.max_key_bytes) == (16, 1_000, 4_096)
+    assert (settings.concurrency, settings.buffer, settings.max_key_bytes) == (16, 2_000, 4_096)
     assert settings.on_doubt is DoubtPolicy.RUN
     assert settings.order is Order.PARTITION
     assert (settings.scope, settings.cluster, settings.allow_eviction) == (None, "", False)

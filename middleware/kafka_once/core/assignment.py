@@ -71,11 +71,12 @@ class Assignment:
     def hungry(self) -> bool:
         """Whether more messages are wanted.
 
-        Fast handlers take less than half a buffer at a time, so that none is ever paused: a pause throws away what the
-        client has fetched ahead, and fetching it again takes longer than they need for it. With slow handlers a
-        partition that has nothing to do counts more: the client gives one partition's messages before another's, so
-        the full ones are filled up and paused until the others have their turn. Where the order lets a partition have
-        many lanes it is lanes that count: more messages are wanted when fewer are ready than may run.
+        Fast handlers take a quarter of a buffer at a time, while no partition holds more than three, so that none is
+        ever paused: a pause throws away what the client has fetched ahead, and fetching it again takes longer than they
+        need for it. A buffer in all keeps several lanes at work while the store answers. With slow handlers a partition
+        that has nothing to do counts more: the client gives one partition's messages before another's, so the full ones
+        are filled up and paused until the others have their turn. Where the order lets a partition have many lanes it
+        is lanes that count: more messages are wanted when fewer are ready than may run.
         """
         unpaused = [partition for partition in self._partitions.values() if not partition.paused]
         held = [partition.unfinished for partition in unpaused]

@@ -48,7 +48,7 @@ class Rules:
     exclusive: bool = True
     order: Order = Order.PARTITION
     concurrency: int = 16
-    buffer: int = 1000
+    buffer: int = 2_000
     buffer_bytes: int = 64 << 20
     group_ms: float = 2.0
     group_limit: int = 500
