@@ -496,4 +496,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(stores.fences_are_used_again, 20),
     Variant(engines.who_loses_commits_once_more, 50),
     Variant(engines.the_kept_frontier_runs_ahead, 20),
+    Variant(stores.epochs_and_holders_refuse_nothing, 20),
+    Variant(stores.claims_expire_under_living_holders, 200),
+    Variant(engines.a_moved_start_is_not_committed, 500),
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from kafka_once.core import commits
+from kafka_once.core import assignment, commits
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.calls import CommitMark, CommitResult, Exchange, ExchangeReply
 from kafka_once.core.claiming import Claiming
@@ -21,6 +22,7 @@ from kafka_once.core.handling import Handling
 from kafka_once.core.offsets import Frontier
 from kafka_once.core.partition import Partition, Tenure
 from kafka_once.core.rules import Rules, StoreCall
+from kafka_once.core.start import Start
 from kafka_once.core.suspects import Suspects
 from kafka_once.message import Message, TopicPartition
 from kafka_once.stores.memory import MemoryStore
@@ -362,3 +364,13 @@ def the_kept_frontier_runs_ahead() -> Any:
         mark([one._replace(offset=positions[one.partition] or one.offset) for one in marks], partitions, talk)
 
     return patch.object(commits, "_mark_in_store", wrong)
+
+
+def a_moved_start_is_not_committed() -> Any:
+    """Who starts at the stored frontier and finds nothing to do never commits it (hole 18)."""
+    decide = assignment.decide
+
+    def wrong(*asked: Any) -> Start:
+        return replace(decide(*asked), commit=False)
+
+    return patch.object(assignment, "decide", wrong)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from kafka_once.core import claims
-from kafka_once.core.calls import Session
+from kafka_once.core.calls import ClaimAsk, Exchange, FrontierMark, Session
 from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Done, Grant, Record, Release
 from kafka_once.stores.memory import MemoryStore
 
@@ -156,3 +158,50 @@ def fences_are_used_again() -> Any:
         return claim(record, **asked)
 
     return patch.object(claims, "claim", wrong)
+
+
+@contextmanager
+def epochs_and_holders_refuse_nothing() -> Iterator[None]:
+    """Two protections off: no epoch is looked at, neither by a claim nor by a stored frontier, and a living holder does
+    not refuse either. Epochs alone are economy: a holder that lives refuses whoever comes (hole 8)."""
+    claim, keep = MemoryStore._claim, MemoryStore._keep_frontier
+
+    def wrong_claim(self: MemoryStore, worker: Any, exchange: Exchange, ask: ClaimAsk, now_ms: int) -> ClaimAnswer:
+        with _newest(worker, ask.ownership):
+            return claim(self, worker, exchange, ask, now_ms)
+
+    def wrong_frontier(self: MemoryStore, worker: Any, mark: FrontierMark) -> None:
+        with _newest(worker, mark.ownership):
+            keep(self, worker, mark)
+
+    with (
+        patch.multiple(MemoryStore, _claim=wrong_claim, _keep_frontier=wrong_frontier),
+        a_holder_is_never_alive(),
+    ):
+        yield
+
+
+@contextmanager
+def _newest(worker: Any, ownership: int) -> Iterator[None]:
+    """This ownership is the newest of its partition as long as this lasts."""
+    partition = worker.ownerships.get(ownership)
+    if partition is None:
+        yield
+        return
+    newest, partition.newest = partition.newest, ownership
+    try:
+        yield
+    finally:
+        partition.newest = newest
+
+
+def claims_expire_under_living_holders() -> Any:
+    """A claim is forgotten when its window has passed, although its handler runs (hole 7)."""
+    write, window_ms = MemoryStore._write, 1_000
+
+    def wrong(self: MemoryStore, digest: bytes, before: Record, after: Record, now_ms: int) -> None:
+        write(self, digest, before, after, now_ms)
+        if after is not before and isinstance(after, Claimed):
+            self._records.forget_at_ms[digest] = now_ms + window_ms
+
+    return patch.object(MemoryStore, "_write", wrong)

@@ -9,6 +9,13 @@ from tests.simulation.verdict import CHECKERS
 from tests.tidy.documents import ROOT, TEST, missing_tests, section
 
 DOCUMENT = (ROOT / "docs/correctness.md").read_text()
+CONTROLS = (
+    "self-fence",
+    "epoch",
+    "commit of the highest instead of the frontier",
+    "commit in `on_lost`",
+    "settle on busy",
+)
 
 
 def test_every_checker_has_its_promise() -> None:
@@ -47,6 +54,19 @@ def test_every_wrong_variant_stands_in_the_table_and_none_escaped() -> None:
     for (name, wrong, _, after), variant in zip(rows, VARIANTS, strict=True):
         assert f"| {name} | {wrong} |" in row_of(variant, None)
         assert variant.first <= int(after) < variant.first + variant.within
+
+
+def test_each_protection_and_each_hole_has_what_is_red_without_it() -> None:
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", section(DOCUMENT, "Protections switched off"), re.MULTILINE)[1:])
+    known = {variant.name for variant in VARIANTS}
+
+    assert [*rows] == [*CONTROLS, *(f"hole {number}" for number in range(1, 19))]
+    for off, red in rows.items():
+        named = re.findall(r"`([^`]+)`", red)
+        tests = {name for name in named if "::" in name}
+        assert named, off
+        assert missing_tests(red) == [], off
+        assert set(named) - tests <= known, off
 
 
 def test_every_world_that_is_told_of_can_be_searched() -> None:
