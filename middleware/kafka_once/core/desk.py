@@ -247,6 +247,4 @@ def _conversation(rules: Rules) -> Correspondence | None:
 
 def _describe(error: BaseException | None) -> str:
     """Our own errors never quote a payload; others are named by their type only."""
-    if error is None:
-        return "no error"
     return str(error) if isinstance(error, MessageError) else type(error).__name__

@@ -341,7 +341,7 @@ class Engine:
                 self._desk.lanes.relist(item)
             elif item.phase is Phase.PUBLISHING:
                 self._desk.effects.publish.append(item)
-            elif item.phase is Phase.UNSETTLED:
+            else:
                 self._claiming.on_confirmation_due(item)
 
     def _next_calls(self, talk: Correspondence) -> list[StoreCall]:

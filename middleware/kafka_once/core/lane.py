@@ -108,9 +108,6 @@ class KeysInFlight:
     def __contains__(self, digest: bytes | None) -> bool:
         return digest in self._deliveries
 
-    def __len__(self) -> int:
-        return len(self._deliveries)
-
     def deliveries(self) -> list[Delivery]:
         return list(self._deliveries.values())
 

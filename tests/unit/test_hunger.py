@@ -1,0 +1,75 @@
+"""When the engine wants more messages: `hungry`, `slow`. On the bench."""
+
+from kafka_once.core.order import Order
+from kafka_once.message import TopicPartition
+from tests.unit.bench import ROW, Worker
+
+OTHER_TOPIC = TopicPartition("u", 0)
+
+
+def fast(*names: TopicPartition, **rules: object) -> Worker:
+    """Its handler has shown that it takes no time."""
+    worker = Worker(**rules).own(*names).deliver("first", partition=names[0]).run(took_ms=0.001)
+    assert worker.engine.slow is False
+    return worker
+
+
+def test_fast_handlers_take_less_than_half_a_buffer() -> None:
+    worker = fast(ROW[0], buffer=10)
+    worker.deliver(*"abcd", start=1)
+    assert worker.engine.hungry() is True
+
+    worker.deliver("e", start=5)
+
+    assert worker.engine.hungry() is False
+
+
+def test_what_is_paused_does_not_count() -> None:
+    worker = fast(ROW[0], ROW[1], buffer=4)
+    worker.deliver(*"abcd", start=1)
+    assert worker.paused == {ROW[0]}
+
+    assert worker.engine.hungry() is True
+    worker.deliver("e", "f", partition=ROW[1])
+    assert worker.engine.hungry() is False
+
+
+def test_with_slow_handlers_a_partition_that_has_nothing_to_do_wants_more() -> None:
+    worker = Worker(buffer=4).own(*ROW[:2])
+    worker.deliver("a", "b")
+    assert worker.engine.hungry() is True
+
+    worker.deliver("c", partition=ROW[1])
+
+    assert worker.engine.hungry() is False
+
+
+def test_by_record_key_it_is_lanes_that_count() -> None:
+    worker = Worker(order=Order.KEY, concurrency=2, buffer=4).own(*ROW[:2])
+    worker.deliver("x:a", "x:b")
+    assert worker.engine.hungry() is True  # one lane runs, two may
+
+    worker.deliver("y:c", start=2)
+
+    assert worker.engine.hungry() is False  # the other partition has nothing, and nothing more may run
+
+
+def test_lanes_that_are_ready_are_enough() -> None:
+    worker = Worker(order=Order.KEY, concurrency=3, buffer=4, store_depth=1).own()
+    worker.store_answers = False
+    worker.deliver("x:a").deliver("y:b", start=1)
+
+    assert worker.engine.hungry() is False
+
+
+def test_one_slow_topic_is_enough_to_be_slow() -> None:
+    worker = Worker().own(ROW[0], OTHER_TOPIC)
+    assert worker.engine.slow is True
+
+    worker.deliver("a", partition=OTHER_TOPIC).run(took_ms=0.001)
+    assert worker.engine.slow is True
+
+    worker.deliver("b").run(took_ms=0.001)
+    assert worker.engine.slow is False
+    worker.deliver(*"cd", start=1).run(took_ms=100)
+    assert worker.engine.slow is True
