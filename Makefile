@@ -20,8 +20,11 @@ options = $(foreach name,$(1),$(if $($(name)),--$(call lower,$(name)) '$($(name)
 # What shows the newest libraries' own texts is no matter of the oldest.
 OLDEST := --deselect tests/unit/test_cli.py::test_the_documented_help_is_the_real_one
 
+# Unit tests that know the core; they alone must come to every branch of it.
+CORE_TESTS = $(shell grep -lE 'kafka_once\.core|tests\.unit\.bench' tests/unit/test_*.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-oldest check format docs chaos groups storm prove prove-long bench bench-quick bench-full kafka-jars clean
+.PHONY: help venv demo test test-quick test-oldest check cover mutate format docs chaos groups storm prove prove-long bench bench-quick bench-full kafka-jars clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,12 +51,19 @@ test-oldest: ## Run the tests that need no server with the oldest libraries that
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[dev]'
 	.venv-oldest/bin/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(OLDEST) $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, layers, quick tests (under two minutes)
+check: $(STAMP) ## Lint, format, types, layers, quick tests, every branch of the core (about two minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory test-quick
+	$(MAKE) --no-print-directory cover
+
+cover: $(STAMP) ## Whether the unit tests of the core come to every branch of it (20 seconds)
+	$(BIN)/python -m pytest -q --cov=kafka_once.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(CORE_TESTS)
+
+mutate: $(STAMP) ## Small changes to the core, each of which a test must notice (goes on where it was stopped)
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 format: $(STAMP) ## Put the sources in order (ruff)
 	$(BIN)/ruff check --fix .
