@@ -156,7 +156,7 @@ def run_all(
     running: dict[int, tuple[Mutant, Trial]] = {}
 
     def wait() -> None:
-        pid, status = os.wait()
+        pid, status = os.waitpid(next(iter(running)), 0)  # the oldest: other children are none of ours
         mutant, trial = running.pop(pid)
         ended(mutant, *trial.result(status))
 
