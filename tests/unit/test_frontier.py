@@ -3,12 +3,17 @@
 import pytest
 
 from kafka_once.core.offsets import Frontier
+from kafka_once.message import Message
 
 
 def begun(offset: int = 5, leader_epoch: int | None = 3) -> Frontier:
     frontier = Frontier()
     frontier.begin(offset, leader_epoch)
     return frontier
+
+
+def deliver(frontier: Frontier, *offsets: int, leader_epoch: int | None = None) -> None:
+    frontier.deliver_all([Message("t", 0, offset, leader_epoch=leader_epoch) for offset in offsets])
 
 
 def test_before_it_begins_there_is_nothing_to_commit() -> None:
@@ -30,8 +35,7 @@ def test_it_stands_where_reading_begins() -> None:
 
 def test_it_passes_what_is_settled_in_order_and_waits_for_what_is_not() -> None:
     frontier = begun()
-    for offset in (5, 8, 9, 12):
-        frontier.deliver(offset, 3)
+    deliver(frontier, 5, 8, 9, 12, leader_epoch=3)
     assert (frontier.next_offset, frontier.position, frontier.span, frontier.unsettled()) == (5, 13, 4, 4)
 
     frontier.settle(8)
@@ -50,22 +54,21 @@ def test_what_the_log_does_not_hold_is_passed_and_never_backwards() -> None:
     assert frontier.next_offset == 9
     frontier.pass_to(8)
     assert frontier.next_offset == 9
-    frontier.deliver(9)
+    deliver(frontier, 9)
     assert frontier.next_offset == 9
 
 
 def test_what_was_delivered_is_not_delivered_again() -> None:
     frontier = begun()
-    frontier.deliver(5)
+    deliver(frontier, 5)
     with pytest.raises(AssertionError, match="offset 5 delivered behind position 6"):
-        frontier.deliver(5)
+        deliver(frontier, 5)
 
 
 @pytest.mark.parametrize("offset", [4, 6])
 def test_what_was_settled_or_never_delivered_is_not_settled(offset: int) -> None:
     frontier = begun()
-    for each in (5, 6):
-        frontier.deliver(each)
+    deliver(frontier, 5, 6)
     frontier.settle(6)
     with pytest.raises(AssertionError, match="settled twice, or never delivered"):
         frontier.settle(offset)
@@ -78,7 +81,7 @@ def test_nothing_is_settled_where_nothing_was_delivered() -> None:
 
 def test_it_does_not_begin_anew_under_open_deliveries() -> None:
     frontier = begun()
-    frontier.deliver(5)
+    deliver(frontier, 5)
     with pytest.raises(AssertionError, match="begun with deliveries open"):
         frontier.begin(0)
 
@@ -86,7 +89,7 @@ def test_it_does_not_begin_anew_under_open_deliveries() -> None:
 def test_the_epoch_is_that_of_the_last_message_before_it() -> None:
     frontier = begun(5, leader_epoch=3)
     for offset, leader_epoch in ((5, 4), (6, 4), (7, 6), (8, 7)):
-        frontier.deliver(offset, leader_epoch)
+        deliver(frontier, offset, leader_epoch=leader_epoch)
 
     told = []
     for offset in (5, 6, 7, 8):
@@ -98,5 +101,18 @@ def test_the_epoch_is_that_of_the_last_message_before_it() -> None:
 
 def test_an_epoch_is_known_although_it_was_not_told_where_reading_began() -> None:
     frontier = Frontier()
-    frontier.deliver(2, 1)
+    deliver(frontier, 2, leader_epoch=1)
     assert frontier.leader_epoch == 1
+
+
+def test_in_order_or_not_several_are_settled_as_one_after_another() -> None:
+    frontier = begun()
+    deliver(frontier, 5, 6, 8, 9)
+
+    frontier.settle_all([6, 9])
+    assert (frontier.next_offset, frontier.unsettled()) == (5, 2)
+    frontier.settle_all([5, 8])
+    assert (frontier.next_offset, frontier.unsettled()) == (10, 0)
+
+    with pytest.raises(AssertionError, match="settled twice, or never delivered"):
+        frontier.settle_all([9])

@@ -14,50 +14,60 @@ def fast(*names: TopicPartition, **rules: object) -> Worker:
     return worker
 
 
-def test_fast_handlers_take_less_than_half_a_buffer() -> None:
-    worker = fast(ROW[0], buffer=10)
-    worker.deliver(*"abcd", start=1)
+def test_fast_handlers_fill_three_quarters_of_a_partitions_buffer() -> None:
+    worker = fast(ROW[0], buffer=8)
+    worker.deliver(*"abcdef", start=1)
     assert worker.engine.hungry() is True
 
-    worker.deliver("e", start=5)
+    worker.deliver("g", start=7)
+
+    assert worker.engine.hungry() is False
+
+
+def test_and_no_more_than_a_buffer_in_all() -> None:
+    worker = fast(*ROW, buffer=8)
+    worker.deliver(*"abc", start=1).deliver(*"def", partition=ROW[1]).deliver("g", partition=ROW[2])
+    assert worker.engine.hungry() is True
+
+    worker.deliver("h", partition=ROW[3])
 
     assert worker.engine.hungry() is False
 
 
 def test_what_is_paused_does_not_count() -> None:
-    worker = fast(ROW[0], ROW[1], buffer=4)
-    worker.deliver(*"abcd", start=1)
+    worker = fast(ROW[0], ROW[1], buffer=8)
+    worker.deliver(*"abcdefgh", start=1)
     assert worker.paused == {ROW[0]}
 
     assert worker.engine.hungry() is True
-    worker.deliver("e", "f", partition=ROW[1])
+    worker.deliver(*"ijklmno", partition=ROW[1])
     assert worker.engine.hungry() is False
 
 
 def test_with_slow_handlers_a_partition_that_has_nothing_to_do_wants_more() -> None:
     worker = Worker(buffer=4).own(*ROW[:2])
-    worker.deliver("a", "b")
+    worker.deliver(*"abcd"[:3])
     assert worker.engine.hungry() is True
 
-    worker.deliver("c", partition=ROW[1])
+    worker.deliver("e", partition=ROW[1])
 
     assert worker.engine.hungry() is False
 
 
 def test_by_record_key_it_is_lanes_that_count() -> None:
-    worker = Worker(order=Order.KEY, concurrency=2, buffer=4).own(*ROW[:2])
-    worker.deliver("x:a", "x:b")
+    worker = Worker(order=Order.KEY, concurrency=2, buffer=5).own(*ROW[:2])
+    worker.deliver("x:a", "x:b", "x:c", "x:d")
     assert worker.engine.hungry() is True  # one lane runs, two may
 
-    worker.deliver("y:c", start=2)
+    worker.deliver("y:e", partition=ROW[1])
 
-    assert worker.engine.hungry() is False  # the other partition has nothing, and nothing more may run
+    assert worker.engine.hungry() is False  # nothing more may run
 
 
 def test_lanes_that_are_ready_are_enough() -> None:
-    worker = Worker(order=Order.KEY, concurrency=3, buffer=4, store_depth=1).own()
+    worker = Worker(order=Order.KEY, concurrency=3, buffer=5, store_depth=1).own()
     worker.store_answers = False
-    worker.deliver("x:a").deliver("y:b", start=1)
+    worker.deliver("x:a").deliver("y:b", "z:c", "w:d", start=1)
 
     assert worker.engine.hungry() is False
 

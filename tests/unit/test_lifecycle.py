@@ -6,7 +6,7 @@ import pytest
 
 from kafka_once.core.calls import CommitResult, Committed, Exchange, LogBounds, ReleaseAsk
 from kafka_once.core.claims import ClaimAnswer, Grant
-from kafka_once.core.delivery import Defect, Delivery, Event, Phase
+from kafka_once.core.delivery import Defect, Delivery, Event, Phase, step_all
 from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.lane import Lane
 from kafka_once.core.order import Order
@@ -422,7 +422,7 @@ def test_a_fatal_defect_stops_and_what_stands_behind_it_is_not_passed(rules: dic
     worker = Worker(**rules).own()
     worker.tick()
     defect = Defect("no idempotency key", ValueError(), fatal=True)
-    worker.engine.on_delivered(Message("t", 0, 0), ROW[0], None, defect)
+    worker.engine.on_delivered(ROW[0], [Message("t", 0, 0)], [(None, defect)])
     worker.turn().turn()
 
     assert isinstance(worker.engine.error, ConsumerStopped)
@@ -435,7 +435,8 @@ def test_a_fatal_defect_stops_and_what_stands_behind_it_is_not_passed(rules: dic
 def test_without_a_store_a_defect_is_dead_lettered_with_its_reason() -> None:
     worker = Worker(**AT_LEAST).own()
     worker.tick()
-    worker.engine.on_delivered(Message("t", 0, 0), ROW[0], None, Defect("no key", ValueError("x"), fatal=False))
+    defect = Defect("no key", ValueError("x"), fatal=False)
+    worker.engine.on_delivered(ROW[0], [Message("t", 0, 0)], [(None, defect)])
     worker.turn()
 
     assert [delivery.reason for delivery in worker.publishing] == ["no key"]
@@ -675,7 +676,8 @@ def test_a_group_is_of_one_kind() -> None:
             (b"d", Defect("d", OSError(), fatal=False)),
         ]
     ):
-        worker.engine.on_delivered(Message("t", 0, 3 + offset), ROW[0], digest and digest.ljust(16, b"."), defect)
+        key = digest and digest.ljust(16, b"."), defect
+        worker.engine.on_delivered(ROW[0], [Message("t", 0, 3 + offset)], [key])
     worker.turn()
     ran = []
     while worker.running:
@@ -750,3 +752,25 @@ def test_a_claim_that_another_server_does_not_give_back_is_found_out_by_its_comp
     assert worker.running[0].deliveries[0].call == before
     worker.store_answers = True
     assert worker.turn().run().outcomes() == {"completed": 1}
+
+
+def test_completions_of_two_partitions_are_answered_together() -> None:
+    worker = Worker(buffer=100).own(*ROW[:2])
+    worker.deliver("a").deliver("b", partition=ROW[1])
+    for group in worker.running:  # both have ended before the next turn
+        group.results.append(None)
+        group.ended = True
+        worker.engine.on_ran(group)
+    worker.turn().pass_time(500)
+
+    assert 2 in [len(call.completes) for call in worker.calls if isinstance(call, Exchange)]
+    assert worker.outcomes() == {"completed": 2}
+    assert worker.committed == {ROW[0]: 1, ROW[1]: 1}
+
+
+def test_a_step_that_is_not_in_the_table_is_a_bug_for_many_as_for_one() -> None:
+    worker = Worker().own().deliver("a")
+    (group,) = worker.running
+
+    with pytest.raises(AssertionError, match="CLAIM in RUNNING"):
+        step_all(group.deliveries, Event.CLAIM)
