@@ -20,9 +20,7 @@ __all__ = ["EXPECTED", "Campaign", "Played", "campaign", "failure", "first_caugh
 
 # What has to happen in every long campaign; a world in which it never does proves nothing about it.
 EXPECTED = (
-    *(
-        f"fault: {kind}" for kind in FAULTS if kind not in {"expire", "late commit"}
-    ),  # test_start_positions.py has these
+    *(f"fault: {kind}" for kind in FAULTS),
     *(f"store call: {fate}" for fate in FATES),
     "claim busy",
     "claim duplicate",
@@ -33,6 +31,7 @@ EXPECTED = (
     "claim superseded",
     "claim acquired alone",
     "commit lost",
+    "commit of an earlier topic",
     "commit rewinds",
     "commit unanswered",
     "completion doubled",
@@ -68,6 +67,7 @@ EXPECTED = (
     "session lapsed",
     "session over",
     "session replaced",
+    "started at the frontier",
     "stood still",
     "waits for a place",
     "withdrawn",

@@ -60,6 +60,10 @@ class _Settling(Checker):
         by_key = self.terms.store and event.kind == "plain"
         self.messages[event.partition].append((event.offset, event.key if by_key else place))
 
+    def on_deleted(self, event: h.Deleted) -> None:
+        """What was not processed by then is lost by who deleted it."""
+        self.messages.pop(event.partition, None)
+
     def on_started(self, event: h.Started) -> None:
         self._runs[event.run] = (event.key, (event.partition, event.offset))
 

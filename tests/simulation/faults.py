@@ -138,6 +138,17 @@ def _late_commit(world: World) -> bool:
     return world.plan.rules.store and world.group.go_back_one()
 
 
+_MADE_ANEW = 2  # times at most, or nothing would be left to process
+
+
+def _make_anew(world: World) -> bool:
+    """The topic is deleted and made anew, with other messages at the same offsets."""
+    if world.group.generation == _MADE_ANEW:
+        return False
+    world.group.make_anew()
+    return True
+
+
 FAULTS: dict[str, Callable[[World], bool]] = {
     "crash": _crash,
     "pause": _pause,
@@ -150,6 +161,9 @@ FAULTS: dict[str, Callable[[World], bool]] = {
     "silence": _silence,
     "stop": _stop,
     "replace": _replace,
+    "expire": _expire,
+    "late commit": _late_commit,
+    "make anew": _make_anew,
 }
 
 
@@ -168,9 +182,8 @@ def _fail_over(world: World) -> bool:
     return True
 
 
-# Only in worlds that ask for them (failover.py, test_start_positions.py): whoever dies in a failover takes with him
-# what only he knew.
-RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over, "expire": _expire, "late commit": _late_commit}
+# Only in worlds that ask for it (failover.py): whoever dies in a failover takes with him what only he knew.
+RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over}
 
 
 def inject(world: World) -> None:

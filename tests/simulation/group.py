@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kafka_once.core.calls import CommitMark, CommitResult, LogBounds
 from kafka_once.core.calls import Committed as CommittedOffset
+from kafka_once.core.marks import read_mark
 from kafka_once.message import TopicPartition
-from tests.simulation.history import Committed, Produced
+from tests.simulation.history import Committed, Deleted, Produced
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Planned
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 __all__ = ["Commit", "Group", "Told"]
+
+_ANEW = 100  # what a topic made anew adds to its partitions' numbers in the history
 
 
 class Told(NamedTuple):
@@ -49,6 +52,9 @@ class Group:
         self.commits: dict[TopicPartition, list[tuple[int, str]]] = {name: [] for name in names}
         self.owners: dict[TopicPartition, Worker] = {}
         self.rewound: set[TopicPartition] = set()
+        self.generation = 0  # how often the topic was made anew
+        self._earlier: list[dict[TopicPartition, list[Planned]]] = []
+        self._bases: dict[TopicPartition, int] = {}  # of a topic made anew: its offsets begin at 0 again
 
     # -------------------------------------------------------------------------------------------------------- the logs
 
@@ -57,13 +63,55 @@ class Group:
         return bool(self._to_come)
 
     def produce(self) -> None:
-        message = self._to_come.pop()
-        name = TopicPartition("t", message.partition)
+        planned = self._to_come.pop()
+        name = TopicPartition("t", planned.partition)
+        base = self._bases.setdefault(name, planned.offset) if self.generation else 0
+        message = planned._replace(offset=planned.offset - base)
         if self.offsets[name] and message.offset > self.offsets[name][-1] + 1:
             self._world.saw("gap")
         self.logs[name].append(message)
         self.offsets[name].append(message.offset)
-        self._world.note(Produced(message.partition, message.offset, message.key, message.kind, message.record_key))
+        place = self.place(name, self.topic_id)
+        self._world.note(Produced(place, message.offset, message.key, message.kind, message.record_key))
+
+    def make_anew(self) -> None:
+        """The topic is deleted, with what the group has committed, and made anew: other work comes at the same offsets,
+        and some that was there before. Its owners learn of it later."""
+        told_ms = self._world.now_ms + self._world.random.choice((0, 50, 500, 2_000))
+        for name in self.logs:
+            self._world.note(Deleted(self.place(name, self.topic_id)))
+        for name, owner in self.owners.items():
+            owner.told.append(Told("lost", [name], told_ms))
+        self._earlier.append(dict(self.logs))
+        self.generation += 1
+        self._to_come += [self._instead_of(planned) for log in self.logs.values() for planned in reversed(log)]
+        self.logs, self.offsets, self.commits = ({name: [] for name in self.logs} for _ in range(3))
+        for known in (self._bases, self.committed, self.metadata, self.rewound):
+            known.clear()
+
+    def _instead_of(self, planned: Planned) -> Planned:
+        repeat = self._world.random.random() < 0.3
+        return planned if repeat else planned._replace(key=f"{planned.key}.{self.generation}")
+
+    @property
+    def topic_id(self) -> str:
+        return f"topic-{self.generation}"
+
+    def place(self, name: TopicPartition, topic_id: str) -> int:
+        """The partition's number in the history: another one for each topic of that name."""
+        return name.partition + _ANEW * int(topic_id.removeprefix("topic-") or self.generation)
+
+    def key_at(self, name: TopicPartition, topic_id: str, offset: int) -> str:
+        log = [*self._earlier, self.logs][int(topic_id.removeprefix("topic-"))][name]
+        return log[bisect_left(log, offset, key=lambda planned: planned.offset)].key
+
+    def keys(self) -> set[str]:
+        """Of all messages that are there."""
+        return {planned.key for log in self.logs.values() for planned in log}
+
+    def _topic_of(self, metadata: str) -> str:
+        mark = read_mark(self._world.plan.rules.mark, metadata)
+        return (mark and mark.topic_id) or self.topic_id
 
     def index_of(self, name: TopicPartition, offset: int) -> int:
         """Where a reader begins that starts from this offset."""
@@ -72,14 +120,18 @@ class Group:
     def standing(self, name: TopicPartition) -> tuple[LogBounds, CommittedOffset | None]:
         """What a member looks up before it starts."""
         end = self.offsets[name][-1] + 1 if self.offsets[name] else 0
-        log = LogBounds(0, end, "topic")
+        log = LogBounds(0, end, self.topic_id)
         offset = self.committed.get(name)
         return log, None if offset is None else CommittedOffset(offset, 0, self.metadata[name])
 
     def lag(self) -> dict[int, int]:
-        behind = {name: self.index_of(name, self.committed.get(name, 0)) for name in self.logs}
+        counts = {name: offset for name, offset in self.committed.items() if self._is_of_this_topic(name)}
+        behind = {name: self.index_of(name, counts.get(name, 0)) for name in self.logs}
         lags = {name.partition: len(log) - behind[name] for name, log in self.logs.items()}
         return {partition: lag for partition, lag in lags.items() if lag}
+
+    def _is_of_this_topic(self, name: TopicPartition) -> bool:
+        return self._topic_of(self.metadata[name]) == self.topic_id
 
     # ----------------------------------------------------------------------------------------------------- memberships
 
@@ -166,7 +218,11 @@ class Group:
         self.committed[mark.partition] = mark.offset
         self.metadata[mark.partition] = mark.metadata
         self.commits[mark.partition].append((mark.offset, mark.metadata))
-        world.note(Committed(worker.name, mark.partition.partition, mark.offset))
+        if not self._is_of_this_topic(mark.partition):
+            self.rewound.add(mark.partition)
+            world.saw("commit of an earlier topic")
+        place = self.place(mark.partition, self._topic_of(mark.metadata))
+        world.note(Committed(worker.name, place, mark.offset))
         if fate == "unanswered":
             world.saw("commit unanswered")
             return CommitResult(mark, "retry", "no answer")

@@ -119,17 +119,19 @@ class Runs:
             running.until_ms = world.now_ms + 2 * world.plan.rules.lease_ms
             overtake(world, worker)
         name = delivery.partition.name
-        key = world.key_at(name, message.offset)
+        key = world.group.key_at(name, message.topic_id, message.offset)
         tenure = worker.tenures[message]
         world.runs_of_key[key] = world.runs_of_key.get(key, 0) + 1
-        world.note(Started(worker.name, running.run, tenure, name.partition, message.offset, key, delivery.doubt))
+        place = world.group.place(name, message.topic_id)
+        world.note(Started(worker.name, running.run, tenure, place, message.offset, key, delivery.doubt))
 
     def _end(self, running: Running) -> None:
         world, group, run = self._world, running.group, running.run
         assert run is not None
         if world.interrupts(self._worker):
             return
-        key = world.key_at(running.delivery.partition.name, running.delivery.offset)
+        message = running.delivery.message
+        key = world.group.key_at(running.delivery.partition.name, message.topic_id, message.offset)
         behaviour = world.plan.behaviours.get(key, _PLAIN)
         number = world.runs_of_key[key]
         if number <= behaviour.kills:

@@ -16,6 +16,7 @@ __all__ = [
     "AtRest",
     "Committed",
     "DeadLettered",
+    "Deleted",
     "Delivered",
     "Duplicate",
     "Ended",
@@ -56,6 +57,12 @@ class Produced(NamedTuple):
     key: str
     kind: str = "plain"
     record_key: str | None = None
+
+
+class Deleted(NamedTuple):
+    """The topic was deleted, and made anew: its partitions have other numbers here from then on."""
+
+    partition: int
 
 
 class Delivered(NamedTuple):
@@ -204,6 +211,7 @@ class AtRest(NamedTuple):
 
 Event = (
     Produced
+    | Deleted
     | Delivered
     | Started
     | Ended

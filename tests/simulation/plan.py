@@ -22,6 +22,7 @@ _SEMANTICS = {
     (Semantics.AT_LEAST_ONCE, False): 12,
 }
 _FAULTS = ("crash", "pause", "stall", "cut off", "jump", "move", "snatch", "overtake", "silence", "stop", "replace")
+_OFFSETS = {"expire": 2, "late commit": 2}  # in one of five; without a store nobody knows then what was done
 PICKED = ("turn", "store", "run", "commit", "publish", "group", "late")
 FATES = ("request lost", "reply lost", "copy later", "reply lost, copy later", "only later")
 
@@ -101,7 +102,7 @@ def plan_of(seed: int, semantics: tuple[Semantics, bool] | None = None) -> Plan:
     if seed % 3 == 0:  # not drawn, for the same reason; the others do without
         rules = replace(rules, stall_ms=rules.lease_ms * 3 // 2)
     messages = _messages(rng, aside, partitions, rules)
-    return Plan(
+    plan = Plan(
         seed=seed,
         workers=rng.choice((1, 2, 2, 3, 4)),
         partitions=partitions,
@@ -114,6 +115,10 @@ def plan_of(seed: int, semantics: tuple[Semantics, bool] | None = None) -> Plan:
         hand_out=rng.randint(1, 6),
         behaviours=_behaviours(rng, messages, rules),
     )
+    rare = _OFFSETS if seed % 5 == 0 and rules.store else {}
+    if seed % 7 == 0:
+        rare = {**rare, "make anew": 1}
+    return replace(plan, odds=replace(plan.odds, faults={**plan.odds.faults, **rare})) if rare else plan
 
 
 def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:

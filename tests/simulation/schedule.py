@@ -8,6 +8,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from kafka_once.core.claims import Claimed
 from tests.simulation.faults import inject
 from tests.simulation.history import AtRest
 from tests.simulation.plan import PICKED
@@ -192,7 +193,16 @@ class Schedule:
                 settled=settled and not world.processes,
                 lag=world.group.lag(),
                 unfinished=sum(worker.engine.unfinished for worker in world.processes),
-                claims=world.store.survey().claims,
+                claims=self._claims(),
                 doubts=tuple(sorted({key_of(doubt.digest) for doubt in world.store.doubts(100_000)})),
             )
         )
+
+    def _claims(self) -> int:
+        """Of messages that are there: nobody gets those of a topic that was deleted, and claims have no end."""
+        world = self._world
+        if not world.group.generation:
+            return world.store.survey().claims
+        there = world.group.keys()
+        records = world.store._records.keys.items()
+        return sum(isinstance(record, Claimed) and key_of(digest) in there for digest, record in records)

@@ -251,9 +251,10 @@ class Wire:
 
     def _note_frontiers(self, worker: Worker) -> None:
         """What the store keeps now of each partition, whoever wrote it."""
-        for each in self._world.store._records.partitions.values():
+        for identity, each in self._world.store._records.partitions.items():
             if each.frontier is not None:
-                self._world.note(FrontierKept(worker.name, each.where.partition, each.frontier[0]))
+                place = self._world.group.place(each.where, identity.topic_id)
+                self._world.note(FrontierKept(worker.name, place, each.frontier[0]))
 
     # ------------------------------------------------------------------------------------------------------ the leases
 

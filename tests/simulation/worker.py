@@ -57,10 +57,12 @@ def _describe(call: StoreCall) -> str:
 
 @dataclass(slots=True)
 class _Held:
-    """One assignment: the next message of the log to fetch; None until the engine has said where it starts."""
+    """One assignment: the next message of the log to fetch; None until the engine has said where it starts. Of a topic
+    that was made anew it gets nothing until it is assigned again."""
 
     position: int | None
     tenure: int
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -139,8 +141,12 @@ class Worker:
         return (due_ms is not None and due_ms <= self.now_ms) or now_ms - self._turned_ms >= _TURN_AT_LEAST_EVERY_MS
 
     def _fetchable(self) -> list[TopicPartition]:
-        logs = self.world.group.logs
-        unpaused = [(name, held.position) for name, held in self._held.items() if name not in self._paused]
+        logs, generation = self.world.group.logs, self.world.group.generation
+        unpaused = [
+            (name, held.position)
+            for name, held in self._held.items()
+            if name not in self._paused and held.generation == generation
+        ]
         return [name for name, position in unpaused if position is not None and position < len(logs[name])]
 
     # --------------------------------------------------------------------------------------------------- from outside
@@ -257,6 +263,7 @@ class Worker:
             return
         self._tick()
         for name in self._fresh:
+            self._held[name].generation = self.world.group.generation
             self.engine.on_looked_up(name, *self.world.group.standing(name))
         self._fresh.clear()
 
@@ -276,9 +283,10 @@ class Worker:
 
     def _deliver_one(self, name: TopicPartition, planned: Planned, tenure: int) -> None:
         record_key = None if planned.record_key is None else planned.record_key.encode()
-        message = Message(name.topic, name.partition, planned.offset, key=record_key, leader_epoch=0)
+        topic_id = self.world.group.topic_id
+        message = Message(name.topic, name.partition, planned.offset, key=record_key, leader_epoch=0, topic_id=topic_id)
         self.tenures[message] = tenure
-        self.world.note(Delivered(self.name, name.partition, planned.offset))
+        self.world.note(Delivered(self.name, self.world.group.place(name, topic_id), planned.offset))
         digest = digest_of(planned.key) if planned.kind != "unprotected" and self.engine.rules.store else None
         defect = Defect("no idempotency key", MissingKey("none"), fatal=False) if planned.kind == "defect" else None
         self.engine.on_delivered(name, [message], [(digest, defect)])
@@ -415,8 +423,9 @@ class Worker:
     def published(self, delivery: Delivery, *, taken: bool, known: bool) -> None:
         if taken:
             name = delivery.partition.name
-            key = self.world.key_at(name, delivery.offset)
-            self.world.note(DeadLettered(name.partition, delivery.offset, key))
+            group, topic_id = self.world.group, delivery.message.topic_id
+            key = group.key_at(name, topic_id, delivery.offset)
+            self.world.note(DeadLettered(group.place(name, topic_id), delivery.offset, key))
         if self.state in {"alive", "paused"}:
             error = None if known else BrokerUnavailable("no answer")
             self._inbox.append(partial(self.engine.on_published, delivery, error))

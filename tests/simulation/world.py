@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_once.core.engine import Engine
 from kafka_once.core.rules import Rules
-from kafka_once.message import TopicPartition
 from kafka_once.ports import Namespace, Store
 from kafka_once.stores.memory import MemoryState, MemoryStore
 from tests.simulation.group import Group
@@ -81,9 +80,6 @@ class World:
     def next_number(self) -> int:
         self._numbers += 1
         return self._numbers
-
-    def key_at(self, name: TopicPartition, offset: int) -> str:
-        return self.group.logs[name][self.group.offsets[name].index(offset)].key
 
     # ------------------------------------------------------------------------------------------------------------ time
 

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 from kafka_once.core import assignment, commits
+from kafka_once.core import assignment, commits, start
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.calls import CommitMark, CommitResult, Exchange, ExchangeReply
 from kafka_once.core.claiming import Claiming
@@ -374,3 +375,30 @@ def a_moved_start_is_not_committed() -> Any:
         return replace(decide(*asked), commit=False)
 
     return patch.object(assignment, "decide", wrong)
+
+
+def an_expired_offset_starts_at_the_end() -> Any:
+    """Where the frontier is ahead of the group's offset, or that is gone, reading goes on at the log's end."""
+    place = start._place
+
+    def wrong(facts: Any, source: Any, reset: Any) -> tuple[int, int | None]:
+        return (facts.log.end, None) if source is start._From.FRONTIER else place(facts, source, reset)
+
+    return patch.object(start, "_place", wrong)
+
+
+def a_start_at_the_frontier_is_not_committed() -> Any:
+    """The group's offset stays where it was, and nothing is left to commit it (hole 18)."""
+    decide = assignment.decide
+
+    def wrong(*asked: Any) -> Any:
+        decided = decide(*asked)
+        decided.commit = False
+        return decided
+
+    return patch.object(assignment, "decide", wrong)
+
+
+def a_topic_is_its_name() -> Any:
+    """A topic that was made anew is taken for the one before: its offsets for those that were settled there."""
+    return patch.object(Partition, "topic_id", property(lambda _self: ""))
