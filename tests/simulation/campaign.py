@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kafka_once.core.semantics import Semantics
-from tests.simulation.faults import FAULTS
+from tests.simulation.amnesia import held_to
+from tests.simulation.faults import FAULTS, FORGETS, LEASES
 from tests.simulation.plan import FATES, Plan, plan_of
 from tests.simulation.schedule import Schedule
 from tests.simulation.shrink import shrink
@@ -20,7 +21,7 @@ __all__ = ["EXPECTED", "Campaign", "Played", "campaign", "failure", "first_caugh
 
 # What has to happen in every long campaign; a world in which it never does proves nothing about it.
 EXPECTED = (
-    *(f"fault: {kind}" for kind in FAULTS),
+    *(f"fault: {kind}" for kind in (*FAULTS, *LEASES, *FORGETS)),
     *(f"store call: {fate}" for fate in FATES),
     "claim busy",
     "claim duplicate",
@@ -36,6 +37,7 @@ EXPECTED = (
     "commit unanswered",
     "completion doubled",
     "completion fenced",
+    "completion forgotten",
     "ended, drained",
     "ended, not drained",
     "fenced told",
@@ -64,8 +66,10 @@ EXPECTED = (
     "revoked, drained",
     "revoked, not drained",
     "session closed",
+    "session evicted",
     "session lapsed",
     "session over",
+    "session over: its store's clock jumped",
     "session replaced",
     "started at the frontier",
     "stood still",
@@ -116,7 +120,7 @@ def play(plan: Plan, build: Build | None = None, trace: Callable[[str], None] | 
         schedule.run()
     except Exception:  # noqa: BLE001  (whatever it is, the seed is the finding)
         violations.append("exception: " + traceback.format_exc(limit=-6))
-    verdict = judge(plan.terms, world.history)
+    verdict = judge(plan.terms, world.history, held_to(plan))
     return Played(plan.seed, schedule.steps, violations or verdict.violations, world.seen, verdict.evaluated)
 
 

@@ -12,58 +12,21 @@ from dataclasses import replace
 from random import Random
 
 from kafka_once.core.semantics import Semantics
+from tests.simulation.amnesia import HELD_TO_IN_AMNESIA
 from tests.simulation.campaign import Played
-from tests.simulation.checkers import (
-    Checker,
-    ComesToRest,
-    CommitsFollow,
-    CommitThenRun,
-    InOrder,
-    NothingLost,
-    OutcomesAddUp,
-    ReturnedIsEnough,
-)
-from tests.simulation.history import AtRest
+from tests.simulation.checkers import Checker
 from tests.simulation.key_checkers import DoubtIsListed
 from tests.simulation.plan import Behaviour, Plan, plan_of
 from tests.simulation.schedule import Schedule
-from tests.simulation.store_checkers import (
-    CommitsAreTheirs,
-    DoneStaysDone,
-    DuplicatesWereDone,
-    FencesGrow,
-    FrontiersFollow,
-    TracesStay,
-)
+from tests.simulation.store_checkers import DoneStaysDone, TracesStay
 from tests.simulation.verdict import CHECKERS, judge
 from tests.simulation.world import Build, World
 
-__all__ = ["HELD_TO", "HELD_TO_WITH_ALL_FAULTS", "plan_with_failovers", "play_with_all_faults", "play_with_failovers"]
+__all__ = ["HELD_TO", "plan_with_failovers", "play_with_all_faults", "play_with_failovers"]
 
 _LEASE_MS = 3_000
 
 
-class _Settles(ComesToRest):
-    """But claims may be left: of who died when his completion was forgotten, for a message that is committed."""
-
-    def on_atrest(self, event: AtRest) -> None:
-        self.check(not event.lag, f"lag {event.lag}")
-        self.check(not event.unfinished, f"{event.unfinished} deliveries unfinished")
-
-
-HELD_TO_WITH_ALL_FAULTS = (
-    NothingLost,
-    CommitsFollow,
-    InOrder,
-    ReturnedIsEnough,
-    CommitThenRun,
-    OutcomesAddUp,
-    _Settles,
-    CommitsAreTheirs,
-    FencesGrow,
-    DuplicatesWereDone,
-    FrontiersFollow,
-)
 _FORGOTTEN = (DoubtIsListed, DoneStaysDone, TracesStay)  # what they look at may be among what the replica lacks
 HELD_TO = tuple(checker for checker in CHECKERS if checker not in _FORGOTTEN)
 
@@ -92,7 +55,7 @@ def play_with_failovers(seed: int, build: Build | None = None) -> Played:
 def play_with_all_faults(seed: int, build: Build | None = None) -> Played:
     plan = plan_of(seed, (Semantics.EFFECTIVELY_ONCE, True))
     odds = replace(plan.odds, fault=max(plan.odds.fault, 0.02), faults={**plan.odds.faults, "fail over": 8})
-    return _play(replace(plan, odds=odds), HELD_TO_WITH_ALL_FAULTS, build)
+    return _play(replace(plan, odds=odds), HELD_TO_IN_AMNESIA, build)
 
 
 def _play(plan: Plan, checkers: Iterable[type[Checker]], build: Build | None) -> Played:

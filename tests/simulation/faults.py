@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.simulation import forgetting
+
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
-__all__ = ["FAULTS", "inject", "overtake"]
+__all__ = ["FAULTS", "FORGETS", "LEASES", "inject", "overtake"]
 
 
 def _crash(world: World) -> bool:
@@ -182,12 +184,55 @@ def _fail_over(world: World) -> bool:
     return True
 
 
+def _evict_leases(world: World) -> bool:
+    """Out of memory under `volatile-ttl`: what expires soonest goes first, and nobody is told."""
+    forgetting.forget_sessions(world.store)
+    world.wire.evict()
+    return True
+
+
+def _jump_of_the_store(world: World) -> bool:
+    """The wall clock of the store's machine is set, by less than a lease or by more. All other clocks go on."""
+    lease_ms = world.plan.rules.lease_ms
+    world.store_ahead_ms = world.random.choice((-3 * lease_ms, -lease_ms // 2, 0, lease_ms // 2, 3 * lease_ms))
+    world.wire.expire("over: its store's clock jumped")
+    return True
+
+
+def _evict_done(world: World) -> bool:
+    forgetting.forget_done(world.store)
+    return True
+
+
+def _evict_claims(world: World) -> bool:
+    forgetting.forget_claims(world.store)
+    return True
+
+
+def _flush(world: World) -> bool:
+    """FLUSHALL: the same server, which knows nothing."""
+    world.pass_time(50)  # numbers are greater than the clock, which goes on meanwhile
+    forgetting.forget_everything(world.store)
+    world.wire.evict()
+    return True
+
+
+# What a store can do to leases only takes no promise away. Where it forgets more, less is promised (amnesia.py).
+LEASES: dict[str, Callable[[World], bool]] = {"evict leases": _evict_leases, "store clock": _jump_of_the_store}
+FORGETS: dict[str, Callable[[World], bool]] = {
+    "evict done": _evict_done,
+    "evict claims": _evict_claims,
+    "flush": _flush,
+}
+
 # Only in worlds that ask for it (failover.py): whoever dies in a failover takes with him what only he knew.
 RARE: dict[str, Callable[[World], bool]] = {"fail over": _fail_over}
+
+_ALL = {**FAULTS, **LEASES, **FORGETS, **RARE}
 
 
 def inject(world: World) -> None:
     odds = world.plan.odds.faults
     kind = world.random.choices(list(odds), list(odds.values()))[0] if any(odds.values()) else None
-    if kind is not None and {**FAULTS, **RARE}[kind](world):
+    if kind is not None and _ALL[kind](world):
         world.saw(f"fault: {kind}")

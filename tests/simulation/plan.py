@@ -84,6 +84,7 @@ class Plan:
     drain_ms: int
     hand_out: int
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    forgets: bool = False  # the store loses what it acknowledged: less is promised then
 
     @property
     def terms(self) -> Terms:
@@ -118,7 +119,18 @@ def plan_of(seed: int, semantics: tuple[Semantics, bool] | None = None) -> Plan:
     rare = _OFFSETS if seed % 5 == 0 and rules.store else {}
     if seed % 7 == 0:
         rare = {**rare, "make anew": 1}
-    return replace(plan, odds=replace(plan.odds, faults={**plan.odds.faults, **rare})) if rare else plan
+    plan = replace(plan, odds=replace(plan.odds, faults={**plan.odds.faults, **rare})) if rare else plan
+    return _with_faults_of_the_store(plan) if rules.store else plan
+
+
+def _with_faults_of_the_store(plan: Plan) -> Plan:
+    """Not drawn, so that the other seeds are what they were."""
+    kinds = {5: ("evict done", "evict claims", "flush"), 10: ("evict leases", "store clock")}.get(plan.seed % 11)
+    if kinds is None:
+        return plan
+    faults = {**plan.odds.faults, **dict.fromkeys(kinds, 3)}
+    odds = replace(plan.odds, fault=max(plan.odds.fault, 0.02), faults=faults)
+    return replace(plan, odds=odds, forgets="flush" in kinds)
 
 
 def _rules(rng: Random, wanted: tuple[Semantics, bool] | None) -> Rules:

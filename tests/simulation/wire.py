@@ -211,8 +211,9 @@ class Wire:
             self._world.saw("session opened", session.number)
             self._replace(worker, call, session.number)
         lease = self._leases.setdefault(session.number, _Lease(worker, 0))
-        if lease.ends_ms == 0 or lease.ends_ms > self._world.now_ms:
-            lease.ends_ms = self._world.now_ms + self._lease_ms
+        now_ms = self._world.read_clock_ms()
+        if lease.ends_ms == 0 or lease.ends_ms > now_ms:
+            lease.ends_ms = now_ms + self._lease_ms
         return "on_session", (call, session)
 
     def _replace(self, worker: Worker, call: OpenSession, number: int) -> None:
@@ -230,7 +231,7 @@ class Wire:
     def _observe(self, worker: Worker, call: Exchange, reply: ExchangeReply) -> None:
         world = self._world
         if reply.session_lives:
-            self._leases[call.session.number].ends_ms = world.now_ms + self._lease_ms
+            self._leases[call.session.number].ends_ms = world.read_clock_ms() + self._lease_ms
         else:
             world.saw("session over")
         for complete, completion in zip(call.completes, reply.completes, strict=True):
@@ -258,12 +259,17 @@ class Wire:
 
     # ------------------------------------------------------------------------------------------------------ the leases
 
-    def expire(self) -> None:
-        """Time has passed."""
-        now_ms = self._world.now_ms
+    def expire(self, why: str = "lapsed") -> None:
+        """Time has passed, for the store at least."""
+        now_ms = self._world.read_clock_ms()
         for number, lease in self._leases.items():
             if 0 <= lease.ends_ms <= now_ms:
-                self._end_lease(number, "lapsed")
+                self._end_lease(number, why)
+
+    def evict(self) -> None:
+        """The store has lost all sessions, and nobody knows yet."""
+        for number in self._leases:
+            self._end_lease(number, "evicted")
 
     def _end_lease(self, number: int, why: str) -> None:
         lease = self._leases[number]

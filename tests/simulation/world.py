@@ -42,6 +42,7 @@ class World:
     pending: what the scheduler may complete, by kind.
     slots: the newest process of each place; `processes` has earlier ones too that still live.
     faulty: whether anything may go wrong now.
+    store_ahead_ms: by how much the store's clock is ahead of the true one; it may jump.
     """
 
     def __init__(self, plan: Plan, build: Build, trace: Callable[[str], None] | None = None) -> None:
@@ -51,6 +52,7 @@ class World:
         self.history: list[Event] = []
         self.seen: Counter[str] = Counter()
         self.faulty = True
+        self.store_ahead_ms = 0
         self.silent_until_ms = 0
         self.replica: tuple[int, MemoryState] | None = None
         self.runs_of_key: dict[str, int] = {}
@@ -84,7 +86,8 @@ class World:
     # ------------------------------------------------------------------------------------------------------------ time
 
     def read_clock_ms(self) -> int:
-        return self.now_ms
+        """The store's."""
+        return self.now_ms + self.store_ahead_ms
 
     def pass_time(self, ms: int) -> None:
         self.now_ms += ms

@@ -13,9 +13,9 @@ from kafka_once.core import assignment, commits, start
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.calls import CommitMark, CommitResult, Exchange, ExchangeReply
 from kafka_once.core.claiming import Claiming
-from kafka_once.core.claims import Grant
+from kafka_once.core.claims import Completion, Grant
 from kafka_once.core.correspondence import Correspondence
-from kafka_once.core.delivery import Delivery, Event, Phase
+from kafka_once.core.delivery import TABLE, Delivery, Event, Phase
 from kafka_once.core.desk import Desk
 from kafka_once.core.engine import Engine
 from kafka_once.core.events import Outcome
@@ -402,3 +402,38 @@ def a_start_at_the_frontier_is_not_committed() -> Any:
 def a_topic_is_its_name() -> Any:
     """A topic that was made anew is taken for the one before: its offsets for those that were settled there."""
     return patch.object(Partition, "topic_id", property(lambda _self: ""))
+
+
+def what_was_forgotten_is_not_settled() -> Any:
+    """The store knew nothing of the claim: the completion counts for nothing (hole 12)."""
+    completion = Claiming._on_completion
+
+    def wrong(self: Claiming, delivery: Delivery, answer: Completion) -> None:
+        if answer is not Completion.FORGOTTEN:
+            completion(self, delivery, answer)
+
+    return patch.object(Claiming, "_on_completion", wrong)
+
+
+def what_was_forgotten_is_claimed_and_run_again() -> Any:
+    """The store knew nothing of the claim: its message starts over, although its handler has returned (hole 12)."""
+    completion = Claiming._on_completion
+
+    def wrong(self: Claiming, delivery: Delivery, answer: Completion) -> None:
+        if answer is not Completion.FORGOTTEN or delivery.phase is not Phase.COMPLETING:
+            completion(self, delivery, answer)
+            return
+        delivery.step(Event.REFUSED)
+        self._desk.suspects.leave(delivery)
+        self._desk.lanes.free_key(delivery)
+        if not delivery.settled and delivery.lane.open >= 0:
+            self._desk.lanes._opened(delivery.lane, 1)
+        self._desk.return_(delivery)
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        table = patch.dict(TABLE[Phase.COMPLETING], {Event.REFUSED: Phase.WAITING})
+        with table, patch.object(Claiming, "_on_completion", wrong):
+            yield
+
+    return both()

@@ -205,3 +205,15 @@ def claims_expire_under_living_holders() -> Any:
             self._records.forget_at_ms[digest] = now_ms + window_ms
 
     return patch.object(MemoryStore, "_write", wrong)
+
+
+def fences_follow_the_clock() -> Any:
+    """When the store's clock is set back, fences that were given out before are given out again (rule 12)."""
+    claim_all = MemoryStore._claim_all
+
+    def wrong(self: MemoryStore, worker: Any, exchange: Any, now_ms: int) -> list[ClaimAnswer]:
+        if self._records.last_fence > (now_ms + 100) * 1000:
+            self._records.last_fence = now_ms * 1000
+        return claim_all(self, worker, exchange, now_ms)
+
+    return patch.object(MemoryStore, "_claim_all", wrong)
