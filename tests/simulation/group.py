@@ -90,7 +90,7 @@ class Group:
             known.clear()
 
     def _instead_of(self, planned: Planned) -> Planned:
-        repeat = self._world.random.random() < 0.3
+        repeat = self._world.random.random() < 0.3 and planned.kind == "plain"  # others are known by their place
         return planned if repeat else planned._replace(key=f"{planned.key}.{self.generation}")
 
     @property
