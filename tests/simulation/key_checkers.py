@@ -124,11 +124,23 @@ class NothingStartsLate(_Runs):
 
 class DoubtIsListed(_Runs):
     """The store's in-doubt list holds each key that was processed twice, each that was told in doubt, and each whose
-    handler said that it cannot know; and its next run is told."""
+    handler said that it cannot know; and its next run is told. A process that dies before it could say so leaves that
+    to the next one, which never comes if the topic was deleted meanwhile."""
 
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
         self._doubted: set[str] = set()
+        self._partitions: dict[str, set[int]] = defaultdict(set)
+
+    def on_produced(self, event: h.Produced) -> None:
+        super().on_produced(event)
+        self._partitions[event.key].add(event.partition)
+
+    def on_deleted(self, event: h.Deleted) -> None:
+        for key, partitions in self._partitions.items():
+            partitions.discard(event.partition)
+            if not partitions:
+                self._doubted.discard(key)
 
     def began(self, run: _Run) -> None:
         if run.event.key in self._doubted:
@@ -137,8 +149,11 @@ class DoubtIsListed(_Runs):
     def on_ended(self, event: h.Ended) -> None:
         super().on_ended(event)
         run = self.by_number.get(event.run)
-        if run is not None and event.how == "doubted" and self.protects:
+        if run is not None and event.how == "doubted" and self.protects and self._comes_again(run.event.key):
             self._doubted.add(run.event.key)
+
+    def _comes_again(self, key: str) -> bool:
+        return key not in self._partitions or bool(self._partitions[key])
 
     def on_atrest(self, event: h.AtRest) -> None:
         for key, runs in self.by_key.items():

@@ -23,6 +23,7 @@ from tests.simulation.history import (
     AtRest,
     Committed,
     DeadLettered,
+    Deleted,
     Delivered,
     Duplicate,
     Ended,
@@ -218,6 +219,14 @@ def test_a_handler_that_cannot_know_is_listed_and_its_next_run_is_told() -> None
     assert not violations(DoubtIsListed, doubted)
     assert violations(DoubtIsListed, [*doubted[:2], run(2), *doubted[3:]])
     assert violations(DoubtIsListed, [*doubted[:2], REST])
+
+
+def test_a_doubt_that_dies_with_its_process_and_its_topic_is_nobodys() -> None:
+    doubted: list[Event] = [Produced(0, 0, "k"), run(1), Ended(1, "doubted")]
+
+    assert violations(DoubtIsListed, [*doubted, REST])
+    assert not violations(DoubtIsListed, [*doubted, Deleted(0), REST])
+    assert violations(DoubtIsListed, [*doubted, Produced(1, 0, "k"), Deleted(0), REST]), "a repeat is still there"
 
 
 def test_suspects_run_one_at_a_time() -> None:
