@@ -503,6 +503,5 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(stores.claims_expire_under_living_holders, 200),
     Variant(engines.a_moved_start_is_not_committed, 500),
     Variant(engines.an_expired_offset_starts_at_the_end, 50),
-    Variant(engines.a_start_at_the_frontier_is_not_committed, 50),
     Variant(engines.a_topic_is_its_name, 100),
 )

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from kafka_once.core import assignment, commits
 from kafka_once.core import assignment, commits, start
 from kafka_once.core.assignment import Assignment
 from kafka_once.core.calls import CommitMark, CommitResult, Exchange, ExchangeReply
@@ -387,18 +386,6 @@ def an_expired_offset_starts_at_the_end() -> Any:
     return patch.object(start, "_place", wrong)
 
 
-def a_start_at_the_frontier_is_not_committed() -> Any:
-    """The group's offset stays where it was, and nothing is left to commit it (hole 18)."""
-    decide = assignment.decide
-
-    def wrong(*asked: Any) -> Any:
-        decided = decide(*asked)
-        decided.commit = False
-        return decided
-
-    return patch.object(assignment, "decide", wrong)
-
-
 def a_topic_is_its_name() -> Any:
     """A topic that was made anew is taken for the one before: its offsets for those that were settled there."""
     return patch.object(Partition, "topic_id", property(lambda _self: ""))
@@ -425,7 +412,7 @@ def what_was_forgotten_is_claimed_and_run_again() -> Any:
             return
         delivery.step(Event.REFUSED)
         self._desk.suspects.leave(delivery)
-        self._desk.lanes.free_key(delivery)
+        self._desk.lanes.free_keys([delivery])
         if not delivery.settled and delivery.lane.open >= 0:
             self._desk.lanes._opened(delivery.lane, 1)
         self._desk.return_(delivery)
