@@ -1,4 +1,5 @@
-"""A TCP proxy that can hold back or drop what the server answers: requests are executed, the caller hears nothing."""
+"""TCP proxies. One holds back or drops what the server answers: requests are executed, the caller hears nothing. The
+other keeps one Kafka client from the coordinator of its group, and lets its fetches go on."""
 
 import socket
 import threading
@@ -68,8 +69,11 @@ class Proxy:
                 client.close()
                 continue
             self._sockets += [client, server]
-            self._start(lambda client=client, server=server: self._pump(client, server, None))
+            self._start(lambda client=client, server=server: self._ask(client, server))
             self._start(lambda client=client, server=server: self._pump(server, client, self._answers_pass))
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        self._pump(client, server, None)
 
     def _pump(self, source: socket.socket, target: socket.socket, gate: threading.Event | None) -> None:
         while data := source.recv(65536):
@@ -88,3 +92,47 @@ class Proxy:
                 work()
 
         threading.Thread(target=until_closed, daemon=True).start()
+
+
+# By their api_key, https://kafka.apache.org/protocol: OffsetCommit, OffsetFetch, JoinGroup, Heartbeat, LeaveGroup,
+# SyncGroup, ConsumerGroupHeartbeat.
+_GROUP_REQUESTS = {8, 9, 11, 12, 13, 14, 68}
+
+
+class CoordinatorProxy(Proxy):
+    """In front of a Kafka. librdkafka has a connection of its own to its group's coordinator; that one can be cut.
+
+    Attributes:
+        held: how many requests were held back so far.
+    """
+
+    def __init__(self, server_url: str = "") -> None:
+        self._cut_off: set[str] = set()
+        self._healed = threading.Condition()
+        self.held = 0
+        super().__init__(server_url)
+
+    @contextmanager
+    def cutting_off(self, client_id: str) -> Iterator[None]:
+        """Hold back inside the block what this client asks of its coordinator. It all arrives, late, when it ends."""
+        self._cut_off.add(client_id)
+        try:
+            yield
+        finally:
+            with self._healed:
+                self._cut_off.discard(client_id)
+                self._healed.notify_all()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        to_coordinator = False
+        stream = client.makefile("rb")
+        while len(size := stream.read(4)) == 4:
+            request = stream.read(int.from_bytes(size, "big"))
+            to_coordinator = to_coordinator or int.from_bytes(request[:2], "big") in _GROUP_REQUESTS
+            if to_coordinator:
+                client_id = request[10 : 10 + int.from_bytes(request[8:10], "big")].decode()
+                with self._healed:
+                    self.held += client_id in self._cut_off
+                    self._healed.wait_for(lambda client_id=client_id: client_id not in self._cut_off)
+            server.sendall(size + request)
+        server.shutdown(socket.SHUT_RDWR)
