@@ -1,9 +1,10 @@
 """The conversation with the store: calls leave in order, and are repeated with the same arguments until answered.
 
 Completions, releases, frontiers and ends gather here and leave with the next exchange, together with the claims that
-the engine chooses at that moment. While a call is away the next one fills up, so that the store's round trip sets the
-size of the batch by itself. Only what a slow handler waits for leaves at once, beside the calls that are away: its
-completion must not stand in a queue, because all that time it would be in doubt after a crash.
+the engine chooses at that moment. Two may be away: the store works on one while we work on what another has answered.
+While both are, the next one fills up, so that the store's round trip sets the size of the batch by itself. Only what a
+slow handler waits for leaves at once, beside the calls that are away: its completion must not stand in a queue, because
+all that time it would be in doubt after a crash.
 
 Trust. A holder trusts its lease until `sent + lease - margin` of the last *answered* call, counted from before it was
 sent, on its own monotonic clock. Past that it starts and commits nothing (hole 14).
