@@ -220,7 +220,7 @@ class _Header(Key):
         name = self.name
         for header_name, value in reversed(message.headers):
             if header_name == name:
-                if value and len(value) <= self.max_key_bytes:
+                if type(value) is bytes and 0 < len(value) <= self.max_key_bytes:
                     return value
                 break
         return super().extract(message, decoded)  # which says what is wrong
