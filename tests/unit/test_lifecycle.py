@@ -12,7 +12,7 @@ from kafka_once.core.lane import Lane
 from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition, Tenure
-from kafka_once.core.rules import StoreCall, TakeOwnerships
+from kafka_once.core.rules import OpenSession, StoreCall, TakeOwnerships
 from kafka_once.core.semantics import Semantics, needs_store
 from kafka_once.errors import ConsumerStopped, InDoubt, UndecodablePayload
 from kafka_once.message import Message
@@ -615,6 +615,36 @@ def test_two_answers_that_say_that_the_session_is_over_end_it_once() -> None:
     assert worker.count("sessions") == 2
     assert worker.keys == ["c"]
     assert worker.outcomes() == {"completed": 2}
+
+
+@pytest.mark.parametrize("ownerships_first", [True, False])
+def test_a_session_ends_once_whichever_of_two_calls_tells_it_first(ownerships_first: bool) -> None:
+    """A completion leaves beside the call for an ownership whose partition was revoked: both find the session over."""
+    worker = Worker(lease_ms=LEASE_MS, store_depth=4).own(ROW[0]).deliver("a")
+    worker.store_answers = False
+    worker.engine.on_assigned(ROW[1:2])
+    worker.engine.on_looked_up(ROW[1], WHOLE, None)
+    worker.turn()
+    worker.engine.on_revoked(ROW[1:2])
+    worker.run(took_ms=50)
+    taking, completion = worker.calls[-2:]
+    assert isinstance(taking, TakeOwnerships)
+    assert isinstance(completion, Exchange)
+    earlier = worker.session.number
+    worker.die()
+    worker.tick()
+    reply = worker.store.exchange(completion)
+    assert not reply.session_lives
+
+    if ownerships_first:
+        worker.engine.on_ownerships(taking, None)
+    worker.engine.on_exchanged(completion, reply)
+    if not ownerships_first:
+        worker.engine.on_ownerships(taking, None)
+    worker.store_answers = True
+    worker.turn()
+
+    assert [call.previous for call in worker.calls if isinstance(call, OpenSession)] == [None, earlier]
 
 
 def test_answers_may_come_in_any_order() -> None:

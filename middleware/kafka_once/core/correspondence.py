@@ -281,7 +281,8 @@ class Correspondence:
         self._renew_due_ms = max(self._renew_due_ms, sent_ms + self._renew_every_ms)
 
     def _lapse(self) -> None:
-        assert self.session is not None
+        if self.session is None:
+            return
         self._previous = self.session.number
         self.session = None
         self._trusted_until_ms = -1
