@@ -14,16 +14,12 @@ _PAST = "any time that is past: the clock of a machine that has started stands b
 
 EXPLAINED: dict[str, str] = {
     "assignment.py Assignment._take_frontier_back: if partition.rewinds and partition.ownership is not None and offset is not None: → if ((partition.rewinds) and (partition.ownership is not None)):": _NARROWED,
-    "claiming.py Claiming._on_claimed: for delivery, answer in zip(group, grants, strict=True): → for delivery, answer in zip(group, grants, strict=False):": _SAME_LENGTH,
-    "claiming.py Claiming._on_duplicate: desk.settle(delivery, Outcome.REDELIVERY if known is not None and delivery.offset <= known else Outcome.REPEAT) → desk.settle(delivery, Outcome.REDELIVERY if ((delivery.offset <= known)) else Outcome.REPEAT)": _NARROWED,
     "correspondence.py Correspondence.__init__: self._trusted_until_ms = -1 → self._trusted_until_ms = (1)": _PAST,
     "correspondence.py Correspondence.__init__: self._trusted_until_ms = -1 → self._trusted_until_ms = -2": _PAST,
-    'correspondence.py Correspondence._exchange_of: completes = [CompleteAsk(d.digest or b"", d.session, bool(d.reason)) for d in self._completes] → completes = [CompleteAsk(((d.digest)), d.session, bool(d.reason)) for d in self._completes]': _NARROWED,
     "correspondence.py Correspondence.on_exchanged: answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=True)) → answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=False))": _SAME_LENGTH,
     "correspondence.py Correspondence.on_exchanged: answers.held = list(zip(sent.held, reply.claims[:position], strict=True)) → answers.held = list(zip(sent.held, reply.claims[:position], strict=False))": _SAME_LENGTH,
     "correspondence.py Correspondence._lapse: self._trusted_until_ms = -1 → self._trusted_until_ms = (1)": _PAST,
     "correspondence.py Correspondence._lapse: self._trusted_until_ms = -1 → self._trusted_until_ms = -2": _PAST,
     'correspondence.py _release_ask: delivery.digest or b"", → ((delivery.digest)),': _NARROWED,
     'correspondence.py _held_ask: return ClaimAsk(delivery.digest or b"", ownership.number, delivery.offset, alone=delivery.alone, held=True) → return ClaimAsk(((delivery.digest)), ownership.number, delivery.offset, alone=delivery.alone, held=True)': _NARROWED,
-    'correspondence.py _claim_asks: asks.append(ClaimAsk(delivery.digest or b"", number, delivery.offset, follows, delivery.alone)) → asks.append(ClaimAsk(((delivery.digest)), number, delivery.offset, follows, delivery.alone))': _NARROWED,
 }
