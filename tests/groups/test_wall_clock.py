@@ -5,16 +5,15 @@ as much, unless something wakes them. A member at work is woken all the time; on
 """
 
 import itertools
-import shutil
 import signal
-import struct
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kafka_once.testing.services import KafkaServer, RedisServer
+from tests.clock.wall_clock import WallClock
+from tests.conftest import or_skip
 from tests.groups.members import PROTOCOLS, names, once, scene, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.groups]
@@ -24,22 +23,11 @@ HOUR_S = 3600
 
 @pytest.fixture
 def step_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets by how many seconds the wall clock of processes started from here is ahead; their other clocks are right."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    library, file = tmp_path / "wall_clock.so", tmp_path / "wall_clock"
-    source = Path(__file__).with_name("wall_clock.c")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    file.write_bytes(struct.pack("=q", 0))
-    monkeypatch.setenv("WALL_CLOCK_FILE", str(file))
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-
-    def step(ahead_s: int) -> None:
-        with file.open("r+b") as there:
-            there.write(struct.pack("=q", ahead_s))
-
-    return step
+    """Sets by how many seconds the wall clock of processes started from here is ahead."""
+    clock = or_skip(lambda: WallClock(tmp_path))
+    for name, value in clock.environment.items():
+        monkeypatch.setenv(name, value)
+    return clock.step_to
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))

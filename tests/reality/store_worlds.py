@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import subprocess
 from pathlib import Path
 
 from kafka_once.ports import Namespace, Store
 from kafka_once.stores.memory import MemoryState, MemoryStore
 from kafka_once.stores.redis import RedisStore
 from kafka_once.stores.redis_wire import key_prefix
-from kafka_once.testing.services.choosing import ServiceUnavailable
 from kafka_once.testing.services.redis import DURABLE, LocalRedis
 from kafka_once.testing.services.redis_programs import wanted_program
 from kafka_once.testing.store_workers import Worker
+from tests.clock.wall_clock import WallClock
 from tests.reality.store_scripts import LEASE_MS, REMEMBER_MS
 from tests.simulation import forgetting
 
@@ -58,27 +56,15 @@ class Forgetful(LocalRedis):
     """A Redis that may evict, and whose wall clock is moved."""
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc")
-        if compiler is None:
-            raise ServiceUnavailable("no C compiler `cc`: the server's clock cannot be moved")
-        library, self._ahead = folder / "moved_clock.so", folder / "ahead"
-        source = Path(__file__).with_name("moved_clock.c")
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-        self._write(0)
-        moved = ("env", f"LD_PRELOAD={library}", f"CLOCK_AHEAD_S={self._ahead}")
+        self._clock = WallClock(folder)
+        moved = ("env", *(f"{name}={value}" for name, value in self._clock.environment.items()))
         super().__init__("local", (*moved, *wanted_program()), {**DURABLE, "maxmemory-samples": "64"})
 
     def move_clock(self, by_s: int) -> None:
-        self._write(self._by_s + by_s)
+        self._clock.step_to(self._clock.ahead_s + by_s)
 
     def set_clock_right(self) -> None:
-        self._write(0)
-
-    def _write(self, by_s: int) -> None:
-        """In place: the server has the file mapped."""
-        self._by_s = by_s
-        with self._ahead.open("r+b" if self._ahead.exists() else "wb") as file:
-            file.write(by_s.to_bytes(8, "little", signed=True))
+        self._clock.step_to(0)
 
 
 class RedisWorld:

@@ -16,7 +16,7 @@ from kafka_once.core.calls import CommitMark, Exchange, ExchangeReply, Session
 from kafka_once.core.claiming import Claiming
 from kafka_once.core.claims import ClaimAnswer, Claimed, Completion, Freed, Grant, Record, Release
 from kafka_once.core.correspondence import Correspondence
-from kafka_once.core.delivery import TABLE, Delivery, Event, Phase, step_all
+from kafka_once.core.delivery import Delivery, Event, Phase, step_all
 from kafka_once.core.desk import Desk
 from kafka_once.core.engine import Engine
 from kafka_once.core.events import Outcome
@@ -178,18 +178,9 @@ def keys_in_flight_per_lane() -> Any:
 def run_again_on_fenced() -> Any:
     """A finished handler whose completion was fenced starts over (hole 13)."""
 
-    def wrong(self: Claiming, delivery: Delivery) -> None:
-        delivery.step(Event.REFUSED)
-        self._desk.suspects.leave(delivery)
-        self._desk.lanes.free_keys([delivery])
-        if not delivery.settled and delivery.lane.open >= 0:
-            self._desk.lanes._opened(delivery.lane, 1)
-        self._desk.return_(delivery)
-
     @contextmanager
     def both() -> Iterator[None]:
-        table = patch.dict(TABLE[Phase.COMPLETING], {Event.REFUSED: Phase.WAITING})
-        with table, patch.object(Claiming, "_on_fenced", wrong):
+        with engines.finished_may_wait(), patch.object(Claiming, "_on_fenced", engines.starts_over):
             yield
 
     return both()

@@ -402,6 +402,20 @@ def what_was_forgotten_is_not_settled() -> Any:
     return patch.object(Claiming, "_on_completion", wrong)
 
 
+def starts_over(claiming: Claiming, delivery: Delivery) -> None:
+    """A finished handler's message waits again, as if it had not run."""
+    delivery.step(Event.REFUSED)
+    claiming._desk.suspects.leave(delivery)
+    claiming._desk.lanes.free_keys([delivery])
+    if not delivery.settled and delivery.lane.open >= 0:
+        claiming._desk.lanes._opened(delivery.lane, 1)
+    claiming._desk.return_(delivery)
+
+
+def finished_may_wait() -> Any:
+    return patch.dict(TABLE[Phase.COMPLETING], {Event.REFUSED: Phase.WAITING})
+
+
 def what_was_forgotten_is_claimed_and_run_again() -> Any:
     """The store knew nothing of the claim: its message starts over, although its handler has returned (hole 12)."""
     completion = Claiming._on_completion
@@ -410,17 +424,11 @@ def what_was_forgotten_is_claimed_and_run_again() -> Any:
         if answer is not Completion.FORGOTTEN or delivery.phase is not Phase.COMPLETING:
             completion(self, delivery, answer)
             return
-        delivery.step(Event.REFUSED)
-        self._desk.suspects.leave(delivery)
-        self._desk.lanes.free_keys([delivery])
-        if not delivery.settled and delivery.lane.open >= 0:
-            self._desk.lanes._opened(delivery.lane, 1)
-        self._desk.return_(delivery)
+        starts_over(self, delivery)
 
     @contextmanager
     def both() -> Iterator[None]:
-        table = patch.dict(TABLE[Phase.COMPLETING], {Event.REFUSED: Phase.WAITING})
-        with table, patch.object(Claiming, "_on_completion", wrong):
+        with finished_may_wait(), patch.object(Claiming, "_on_completion", wrong):
             yield
 
     return both()

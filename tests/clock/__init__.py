@@ -1,0 +1,1 @@
+"""A wall clock that a test moves, for processes that it starts."""
