@@ -54,12 +54,16 @@ class Variant:
         return self.patch.__name__
 
     def caught(self) -> Played | None:
-        """The first schedule that shows it. One that the right protocol fails too shows nothing."""
+        """The first schedule in which a checker says so. One that the right protocol fails too shows nothing; and an
+        exception is no checker: who runs into one is wrong in another way than it says."""
         seed, end = self.first, self.first + self.within
         while seed < end:
             with self.patch():
                 played = first_caught(range(seed, end), self.semantics)
-            if played is None or not play(plan_of(played.seed, self.semantics)).violations:
+            if played is None:
+                return None
+            raised = any(violation.startswith("exception:") for violation in played.violations)
+            if not raised and not play(plan_of(played.seed, self.semantics)).violations:
                 return played
             seed = played.seed + 1
         return None

@@ -178,10 +178,7 @@ def unknown_completions_run_again() -> Any:
         for sent in desk.conversation._sent:
             for delivery in sent.completes if isinstance(sent.call, Exchange) else ():
                 delivery.phase = Phase.WAITING
-                desk.lanes.free_keys([delivery])
-                if delivery.lane.open >= 0:
-                    desk.lanes._opened(delivery.lane, 1)
-                desk.return_(delivery)
+                _wait_again(desk, delivery)
             if isinstance(sent.call, Exchange):
                 sent.completes, sent.call.completes = [], []
         silence(self, error)
@@ -406,10 +403,15 @@ def starts_over(claiming: Claiming, delivery: Delivery) -> None:
     """A finished handler's message waits again, as if it had not run."""
     delivery.step(Event.REFUSED)
     claiming._desk.suspects.leave(delivery)
-    claiming._desk.lanes.free_keys([delivery])
-    if not delivery.settled and delivery.lane.open >= 0:
-        claiming._desk.lanes._opened(delivery.lane, 1)
-    claiming._desk.return_(delivery)
+    _wait_again(claiming._desk, delivery)
+
+
+def _wait_again(desk: Desk, delivery: Delivery) -> None:
+    """In its lane, which may have been dropped since."""
+    desk.lanes.free_keys([delivery])
+    delivery.lane = delivery.partition.lane_of(delivery.message)
+    desk.lanes._opened(delivery.lane, 1)
+    desk.return_(delivery)
 
 
 def finished_may_wait() -> Any:
