@@ -23,6 +23,7 @@ __all__ = ["TESTS", "Baseline", "Rung", "baseline", "with_rungs"]
 _ROOT = Path(__file__).parents[2]
 _UNIT = (
     "buffers",
+    "calls",
     "claims",
     "cluster_change",
     "commits",

@@ -1,14 +1,18 @@
 """Another server of the store answers, and has forgotten what was acknowledged last (hole 12 of the model)."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from kafka_once.core.calls import CompleteAsk, Exchange, Session
+from kafka_once.core.calls import CompleteAsk, Exchange, ReleaseAsk, Session
 from kafka_once.core.claims import ClaimAnswer, Claimed, Done, Freed, Grant, claim
+from kafka_once.core.delivery import Phase
 from kafka_once.core.events import Kind
 from kafka_once.core.reminder import Reminder
 from tests.unit.bench import ROW, Worker, World
 
 LEASE_MS = 5_000
+SESSION = Session(1, 1)
 
 
 @pytest.fixture
@@ -209,12 +213,11 @@ def test_the_change_is_told_to_people(world: World) -> None:
 
 def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
     reminder = Reminder()
-    session = Session(1, 1)
     old, new = CompleteAsk(b"old", 1), CompleteAsk(b"new", 1)
     assert not reminder.meet("one")
-    reminder.keep(1_000, Exchange(session, 1, completes=[old]))
-    reminder.keep(3_000, Exchange(session, 2, completes=[new], ends=[7]))
-    reminder.keep(3_001, Exchange(session, 3))
+    reminder.keep(1_000, Exchange(SESSION, 1, completes=[old]))
+    reminder.keep(3_000, Exchange(SESSION, 2, completes=[new], ends=[7]))
+    reminder.keep(3_001, Exchange(SESSION, 3))
     assert not reminder.meet("")  # nobody knows which server it is
     assert not reminder.meet("one")
 
@@ -222,6 +225,93 @@ def test_completions_are_kept_for_two_seconds_before_the_last_answer() -> None:
     assert reminder.take_completes() == [new]
     assert reminder.take_ends() == [7]
     assert not reminder.pending()
+
+
+def test_what_was_answered_two_seconds_before_is_kept_still() -> None:
+    reminder = Reminder()
+    reminder.meet("one")
+    reminder.keep(1_000, Exchange(SESSION, 1, ends=[7]))
+    reminder.keep(3_000, Exchange(SESSION, 2))
+
+    assert reminder.meet("two")
+    assert reminder.take_ends() == [7]
+
+
+@pytest.mark.parametrize("part", ["completes", "releases", "ends"])
+def test_each_part_of_what_was_answered_is_told_again_and_leaves_at_once(part: str) -> None:
+    kept: dict[str, Sequence[object]] = {
+        "completes": [CompleteAsk(b"a", 1)],
+        "releases": [ReleaseAsk(b"a", 1, 1)],
+        "ends": [7],
+    }
+    reminder = Reminder()
+    reminder.meet("one")
+    reminder.keep(1_000, Exchange(SESSION, 1, **{part: kept[part]}))  # type: ignore[arg-type]
+    assert not reminder.pending()
+
+    assert reminder.meet("two")
+    assert reminder.pending()
+    told = {
+        "completes": reminder.take_completes(),
+        "releases": reminder.take_releases(),
+        "ends": reminder.take_ends(),
+    }
+    assert told == {name: kept[name] if name == part else [] for name in kept}
+
+
+def test_what_was_told_again_is_kept_when_it_is_answered_and_not_before() -> None:
+    reminder = Reminder()
+    reminder.meet("one")
+    reminder.keep(1_000, Exchange(SESSION, 1, ends=[7]))
+    reminder.meet("two")
+    again = Exchange(SESSION, 2, ends=reminder.take_ends())
+
+    assert reminder.meet("three")  # this one has answered, and so it knows
+    assert not reminder.pending()
+    reminder.keep(2_000, again)
+    reminder.meet("four")
+    assert reminder.take_ends() == [7]
+
+
+def test_after_a_failover_it_is_told_in_exchanges_that_take_no_longer_than_others() -> None:
+    reminder = Reminder()
+    reminder.meet("one")
+    reminder.keep(1_000, Exchange(SESSION, 1, completes=[CompleteAsk(b"a", 1)] * 4_100))
+    reminder.meet("two")
+
+    sizes = []
+    while reminder.pending():
+        sizes.append(len(reminder.take_completes()))
+    assert sizes == [2_000, 2_000, 100]
+
+
+def test_of_what_was_claimed_only_that_is_claimed_again_which_is_held_when_it_leaves(world: World) -> None:
+    """Between the two it may have ended, been settled or become overdue, or its session is over."""
+    worker = Worker(world).own(*ROW)
+    for number, key in enumerate("abcd"):
+        worker.deliver(key, partition=ROW[number])
+    running, settled, overdue, without = [group.deliveries[0] for group in worker.running]
+    reminder = Reminder()
+    reminder.hold([running, settled, overdue, without])
+
+    settled.settled = True
+    overdue.overdue = True
+    without.partition.ownership = None
+
+    assert reminder.take_held() == [running]
+    assert reminder.take_held() == []
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_claim_is_held_from_its_grant_until_its_completion_or_release_has_left(world: World, phase: Phase) -> None:
+    worker = Worker(world).own().deliver("a")
+    (delivery,) = worker.running[0].deliveries
+    delivery.phase = phase
+    reminder = Reminder()
+    reminder.hold([delivery])
+
+    held = phase in (Phase.READY, Phase.RUNNING, Phase.PUBLISHING)
+    assert reminder.take_held() == ([delivery] if held else [])
 
 
 @pytest.mark.parametrize(

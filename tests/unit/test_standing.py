@@ -123,3 +123,15 @@ def test_what_is_due_next() -> None:
     assert worker.engine.next_due_ms() == 0  # a commit is looked for at once
     worker.own()
     assert worker.engine.next_due_ms() == worker.world.now_ms + 100
+
+
+def test_an_attempt_that_is_put_off_is_due_next() -> None:
+    worker = Worker(commit_every_ms=60_000, backoff_ms=5_000, **AT_LEAST).own(*ROW[:2])
+    worker.deliver("a").deliver("b", partition=ROW[1])
+    worker.run(ValueError())
+    first_ms = worker.engine.next_due_ms()
+    worker.pass_time(100).run(ValueError())
+
+    assert first_ms is not None
+    assert 0 < first_ms - worker.world.now_ms <= 5_000
+    assert worker.engine.next_due_ms() == first_ms  # the other is due later

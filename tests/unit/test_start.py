@@ -112,7 +112,19 @@ def test_a_commit_whose_mark_names_another_offset_was_made_by_a_tool_that_kept_t
     assert start(ours(150, at=160), 160).case is Case.RESET_BACK
 
 
-@pytest.mark.parametrize("metadata", ["", "kafka-once:1:other::3:150", "kafka-once:1:abc", f"{NAME}:x:y:z", "text"])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        "text",
+        "kafka-once:1:abc",
+        "kafka-once:1:other::3:150",
+        "kafka-once:1:abd:topic-2:3:150",
+        f"{NAME}:x:y:z",
+        f"{NAME}:topic-2:3:z",
+        f"{NAME}:topic-2:y:150",
+    ],
+)
 def test_other_marks_are_others(metadata):
     assert start(others(150, metadata), 160).case is Case.RESET_BACK
 

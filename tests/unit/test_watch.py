@@ -2,6 +2,7 @@
 
 import pytest
 
+from kafka_once.core.calls import Exchange
 from kafka_once.core.events import Kind, Stall
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import ConsumerStopped, InDoubt
@@ -41,6 +42,10 @@ def test_a_shorter_pause_changes_nothing() -> None:
 
     assert worker.rejoins == []
     assert worker.committed == {ROW[0]: 1}
+
+
+def test_the_first_turn_is_no_stall_however_short_the_patience_of_the_group() -> None:
+    assert Worker(stall_ms=1, **AT_LEAST).own().rejoins == []
 
 
 def test_what_had_finished_is_completed_all_the_same_and_not_committed() -> None:
@@ -164,6 +169,62 @@ def test_each_message_of_a_group_has_its_own_time() -> None:
     assert [stall.offset for stall in worker.engine.stalls] == [2]
 
 
+def test_it_is_looked_at_ten_times_a_second() -> None:
+    worker = Worker(stalled_after_ms=50, **AT_LEAST).own().deliver("a")
+
+    seen = []
+    for ms in (60, 40, 60, 40):
+        worker.pass_time(ms)
+        seen.append([stall.ran_ms for stall in worker.engine.stalls])
+
+    assert seen == [[], [100], [100], [200]]
+
+
+def test_the_longest_is_shown_first_and_what_waits_for_a_place_hides_nothing() -> None:
+    worker = Worker(stalled_after_ms=1_000, concurrency=3, **AT_LEAST).own(*ROW[:3])
+    worker.deliver("a").deliver("b", partition=ROW[1])
+    worker.pass_time(600).deliver("c", partition=ROW[2])
+    worker.running[0].began = False
+
+    worker.pass_time(1_000)
+
+    assert worker.engine.stalls == (Stall(ROW[1], 0, 1_600), Stall(ROW[2], 0, 1_000))
+
+
+def test_each_message_of_a_group_is_told_of() -> None:
+    worker = Worker(stalled_after_ms=1_000, group_ms=1e6, **AT_LEAST).own().deliver("a").run(took_ms=0.001)
+    worker.deliver("b", "c", start=1).pass_time(1_000)
+    (group,) = worker.running
+    group.results.append(None)
+    worker.engine.on_ran(group)
+    worker.pass_time(1_000)
+
+    assert worker.count("stalled") == 2
+    assert [note.offset for note in worker.notes if note.kind is Kind.STALLED] == [1, 2]
+
+
+def test_what_has_all_its_results_stands_still_no_more_although_its_end_is_not_told() -> None:
+    worker = Worker(stalled_after_ms=1_000, deadline_ms_of=lambda _topic: 1_000, **AT_LEAST).own().deliver("a")
+    (group,) = worker.running
+    group.results.append(None)
+    worker.engine.on_ran(group)
+
+    worker.pass_time(2_000)
+
+    assert (worker.engine.stalls, worker.count("overdue")) == ((), 0)
+
+
+def test_of_a_group_that_ended_nothing_stands_still_what_had_not_begun_included() -> None:
+    worker = Worker(deadline_ms_of=lambda _topic: 1_000, group_ms=1e6, backoff_ms=30_000, **AT_LEAST).own()
+    worker.deliver("a").run(took_ms=0.001)
+    worker.deliver("b", "c", start=1).run(ValueError())
+
+    worker.pass_time(2_000)
+
+    assert worker.running == []
+    assert worker.count("overdue") == 0
+
+
 def test_past_its_deadline_the_key_is_free_in_doubt_while_the_handler_runs_on() -> None:
     """Hole 11: a session that lives must not keep a key for ever because its handler hangs."""
     world = World()
@@ -176,6 +237,7 @@ def test_past_its_deadline_the_key_is_free_in_doubt_while_the_handler_runs_on() 
 
     assert hung.count("overdue") == 1
     assert hung.cancelled == hung.running
+    assert kinds(hung).count(Kind.OVERDUE) == 1
     assert other.keys == ["a"]
     assert other.count("in_doubt") == 1
     assert [doubt.reason for doubt in other.store.doubts()] == ["raised"]
@@ -240,3 +302,30 @@ def test_without_a_claim_a_deadline_cancels_and_tells(rules: dict[str, object]) 
     assert len(worker.cancelled) == 1
     worker.run()
     assert worker.outcomes() == {"completed": 1}
+
+
+def test_what_stands_behind_an_overdue_handler_in_its_group_is_begun_no_more() -> None:
+    worker = Worker(deadline_ms_of=lambda _topic: 1_000, group_ms=1e6, **AT_LEAST).own()
+    worker.deliver("a").run(took_ms=0.001)
+    worker.deliver("b", "c", start=1)
+    (group,) = worker.running
+    assert not is_late(group, worker.world.now_ms / 1000)
+
+    worker.pass_time(1_000)
+
+    assert is_late(group, worker.world.now_ms / 1000)
+
+
+@pytest.mark.parametrize(
+    ("key", "semantics"),
+    [("", Semantics.EFFECTIVELY_ONCE), ("a", Semantics.AT_MOST_ONCE)],
+)
+def test_no_claim_is_given_back_where_none_is_held(key: str, semantics: Semantics) -> None:
+    """It runs unprotected, or is done since before it ran."""
+    worker = Worker(semantics=semantics, deadline_ms_of=lambda _topic: 1_000).own().deliver(key).pass_time(100)
+    assert len(worker.running) == 1
+
+    worker.pass_time(1_000)
+
+    assert worker.count("overdue") == 1
+    assert not any(call.releases for call in worker.calls if isinstance(call, Exchange))

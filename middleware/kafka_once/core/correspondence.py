@@ -65,8 +65,8 @@ class Answers:
     session: Session
     session_lives: bool
     call: int
+    another_server: bool  # told by another server than the last time
     lapsed: bool = False  # told for the first time that the session is over
-    another_server: bool = False  # told by another server than the last time
     completed: list[tuple[Delivery, Completion]] = field(default_factory=list)
     released: list[GiveBack] = field(default_factory=list)
     claimed: list[tuple[list[Delivery], Sequence[ClaimAnswer]]] = field(default_factory=list)
@@ -80,7 +80,6 @@ class _Sent:
 
     call: StoreCall
     sent_ms: int
-    session: Session | None = None
     completes: list[Delivery] = field(default_factory=list)
     releases: list[GiveBack] = field(default_factory=list)
     claims: list[list[Delivery]] = field(default_factory=list)
@@ -177,15 +176,15 @@ class Correspondence:
         return self._send(_Sent(TakeOwnerships(self._last_call, asks), now_ms, joining=list(partitions)))
 
     def exchange(self, now_ms: int, claims: list[list[Delivery]]) -> StoreCall | None:
-        """The next exchange, None if there is nothing to say and no renewal is due."""
+        """The next exchange of a session that is open; None if there is nothing to say and no renewal is due."""
         said = self._completes or self._releases or self._marks or self._ends or claims or self.reminder.pending()
-        if self.session is None or not (said or now_ms >= self._renew_due_ms):
+        if not said and now_ms < self._renew_due_ms:
             return None
         self._last_call += 1
         held = self.reminder.take_held()
         call = self._exchange_of(claims, held)
         completes, releases = self._completes, self._releases
-        sent = _Sent(call, now_ms, self.session, completes=completes, releases=releases, claims=claims, held=held)
+        sent = _Sent(call, now_ms, completes=completes, releases=releases, claims=claims, held=held)
         self._completes, self._releases, self._marks, self._ends = [], [], {}, []
         self._urgent = False
         self._renew_due_ms = now_ms + self._renew_every_ms
@@ -229,11 +228,12 @@ class Correspondence:
     def on_exchanged(self, call: StoreCall, reply: ExchangeReply) -> Answers | None:
         """What the reply is about; None if that call was answered before."""
         sent = self._answered(call)
-        if sent is None or not isinstance(sent.call, Exchange):
+        if sent is None:
             return None
+        assert isinstance(sent.call, Exchange)
         session = sent.call.session
-        answers = Answers(session, reply.session_lives, sent.call.call)
-        answers.another_server = self.reminder.meet(reply.server)
+        another_server = self.reminder.meet(reply.server)
+        answers = Answers(session, reply.session_lives, sent.call.call, another_server)
         self.reminder.keep(sent.sent_ms, sent.call)
         answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=True))
         answers.repeated = reply.completes[len(sent.completes) :]
@@ -311,10 +311,8 @@ def _held_ask(delivery: Delivery) -> ClaimAsk:
 def _claim_asks(groups: list[list[Delivery]]) -> list[ClaimAsk]:
     asks: list[ClaimAsk] = []
     for group in groups:
-        ownership = group[0].partition.ownership
+        head, ownership = group[0], group[0].partition.ownership
         assert ownership is not None
         number = ownership.number
-        head = group[0]
-        asks.append(ClaimAsk(head.digest or b"", number, head.offset, follows=False, alone=head.alone))
-        asks += [_new(ClaimAsk, (d.digest, number, d.offset, True, d.alone, False)) for d in group[1:]]
+        asks += [_new(ClaimAsk, (d.digest, number, d.offset, d is not head, d.alone, False)) for d in group]
     return asks

@@ -82,5 +82,5 @@ class Reminder:
 
 
 def _holds(delivery: Delivery) -> bool:
-    claimed = delivery.digest is not None and not delivery.settled and not delivery.overdue
-    return claimed and delivery.phase in _HOLDING and delivery.partition.ownership is not None
+    claimed = delivery.phase in _HOLDING and not delivery.settled and not delivery.overdue
+    return claimed and delivery.partition.ownership is not None

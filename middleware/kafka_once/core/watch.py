@@ -73,14 +73,14 @@ class Watch:
             return
         stalls = []
         for group in self._running:
-            if not group.began or group.seen == len(group.deliveries):
-                group.since_ms = now_ms  # waits for a place, or is over and not told yet
-                continue
-            ran_ms = now_ms - group.since_ms
-            if ran_ms >= self._rules.stalled_after_ms:
-                stalls.append(self._stall(group, ran_ms))
-            if group.overdue is None and ran_ms >= self._deadline_ms(group):
-                self._on_overdue(group, ran_ms)
+            if group.began and group.seen < len(group.deliveries):
+                ran_ms = now_ms - group.since_ms
+                if ran_ms >= self._rules.stalled_after_ms:
+                    stalls.append(self._stall(group, ran_ms))
+                if group.overdue is None and ran_ms >= self._deadline_ms(group):
+                    self._on_overdue(group, ran_ms)
+            else:  # waits for a place, or is over and not told yet
+                group.since_ms = now_ms
         if stalls or self.stalls:
             self.stalls = tuple(sorted(stalls, key=lambda stall: -stall.ran_ms))
         self._due_ms = now_ms + _LOOK_EVERY_MS if self._running else None
@@ -107,8 +107,8 @@ class Watch:
         desk.counters.add("overdue")
         desk.note(Kind.OVERDUE, delivery.partition, delivery, text=f"after {ran_ms / 1000:.1f} s")
         desk.effects.cancel.append(group)
-        if desk.talk is not None and delivery.digest is not None and not delivery.settled:
-            desk.talk.give_back(GiveBack(delivery, failed=True, doubt=True, runs_on=True))
+        if delivery.digest is not None and not delivery.settled:
+            desk.conversation.give_back(GiveBack(delivery, failed=True, doubt=True, runs_on=True))
         if self._rules.stop_on_hung:
             desk.stop(
                 ConsumerStopped(
