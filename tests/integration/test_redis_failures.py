@@ -277,8 +277,8 @@ class TestRefused:
     def test_a_foreign_value_under_a_claim(self, open_store, client, namespace, foreign):
         one = Worker(open_store())
         own = one.own()
-        name = f"{key_prefix(namespace)}c:".encode() + KEY
-        client.set(name, foreign)
+        name = f"{key_prefix(namespace)}c"
+        client.hset(name, KEY, foreign)
         for asks in (
             {"claims": [ClaimAsk(digest("fine"), own.number, 0), ClaimAsk(KEY, own.number, 1)]},
             {"completes": [CompleteAsk(KEY, one.session.number)]},
@@ -286,13 +286,12 @@ class TestRefused:
         ):
             with pytest.raises(StoreRefused, match="unknown kind"):
                 one.exchange(**asks)
-        assert client.get(name) == foreign
-        assert one.store.survey().claims == 0
+        assert client.hgetall(name) == {KEY: foreign}
 
     def test_a_value_of_another_type_under_a_claim(self, open_store, client, namespace):
         one = Worker(open_store())
         own = one.own()
-        client.hset(f"{key_prefix(namespace)}c:".encode() + KEY, "field", "value")
+        client.set(f"{key_prefix(namespace)}c", "value")
         with pytest.raises(StoreRefused, match="another type"):
             one.claim(KEY, own)
 
@@ -300,8 +299,8 @@ class TestRefused:
         one = Worker(open_store())
         own = one.own()
         one.complete(KEY)
-        (bucket,) = keys(client, namespace, "d:*")
-        client.hset(bucket, KEY[1:], 4096)
+        (part,) = keys(client, namespace, "d:*")
+        client.hset(part, KEY[:2], KEY[2:] + struct.pack("<H", 2 * 8192))
         with pytest.raises(StoreRefused, match="unknown kind"):
             one.claim(KEY, own)
 
@@ -373,39 +372,61 @@ class TestMemoryLost:
 class TestDoneKeys:
     """Windows and buckets: `done_keys.lua`."""
 
-    WINDOW = struct.Struct("<4I3Q")
+    WINDOW = struct.Struct("<3I3Q")  # number, width, count, opened, ended, remember
 
     def windows(self, client, namespace) -> list[tuple[int, ...]]:
         return list(self.WINDOW.iter_unpack(client.hget(f"{key_prefix(namespace)}meta", "windows")))
 
-    def test_buckets_are_small_and_all_expire(self, open_store, client, namespace):
+    def test_buckets_hold_nothing_but_records_and_all_parts_expire(self, open_store, client, namespace):
         one = Worker(open_store())
         own = one.own()
         made = [secrets.token_bytes(16) for _ in range(5000)]
         one.exchange(completes=[CompleteAsk(key, one.session.number) for key in made])
         grants = one.exchange(claims=[ClaimAsk(key, own.number, 0) for key in made]).claims
         assert {answer.grant for answer in grants} == {Grant.DUPLICATE}
-        buckets = keys(client, namespace, "d:*")
-        ((_, count, made_buckets, done, *_),) = self.windows(client, namespace)
-        assert (count, made_buckets, done) == (1024, len(buckets), 5000)
-        assert sum(client.hlen(bucket) for bucket in buckets) == 5000
-        assert {client.object("encoding", bucket) for bucket in buckets} <= {b"listpack", b"ziplist"}
-        assert all(client.pttl(bucket) > 86_400_000 for bucket in buckets)
+        ((number, width, done, *_),) = self.windows(client, namespace)
+        assert (number, width, done) == (1, 1, 5000)
+        parts = keys(client, namespace, "d:*")
+        assert len(parts) == 3
+        held = [
+            field + bucket[at : at + 14]
+            for part in parts
+            for field, bucket in client.hgetall(part).items()
+            for at in range(0, len(bucket) if field else 0, 16)
+        ]
+        assert sorted(held) == sorted(made)
+        assert {client.object("encoding", part) for part in parts} == {b"hashtable"}
+        assert all(client.pttl(part) > 86_400_000 for part in parts)
 
-    def test_a_full_window_is_followed_by_a_larger_one_and_stays_in_sight(self, open_store, client, namespace):
+    def test_a_record_is_found_where_records_are_and_nowhere_between(self, open_store, client, namespace):
+        one = Worker(open_store())
+        own = one.own()
+        first, second = b"ab" + bytes(range(14)), b"ab" + bytes(range(14, 28))
+        one.exchange(completes=[CompleteAsk(first, one.session.number), CompleteAsk(second, one.session.number)])
+        (part,) = keys(client, namespace, "d:*")
+        bucket = client.hget(part, b"ab")
+        across = bytes(bucket[8:22])
+        assert one.claim(b"ab" + across, own).grant is Grant.ACQUIRED
+        one.complete(b"ab" + across)
+        for key in (first, second, b"ab" + across):
+            assert one.claim(key, own).grant is Grant.DUPLICATE
+
+    def test_a_full_window_is_followed_by_a_wider_one_and_stays_in_sight(self, open_store, client, namespace):
         one = Worker(open_store())
         own = one.own()
         one.complete(digest("before"))
-        ((number, buckets, made, _, *times),) = self.windows(client, namespace)
-        full = self.WINDOW.pack(number, buckets, made, 96 * buckets, *times)
+        ((number, width, _, *times),) = self.windows(client, namespace)
+        full = self.WINDOW.pack(number, width, 24 * 65_536, *times)
         client.hset(f"{key_prefix(namespace)}meta", "windows", full)
-        one.complete(digest("after"))
+        after = [secrets.token_bytes(16) for _ in range(100)]
+        one.exchange(completes=[CompleteAsk(key, one.session.number) for key in after])
         one.complete(digest("before"))
         newest, earlier = self.windows(client, namespace)
-        assert newest[:4] == (2, 3 * buckets, 1, 1)
-        assert earlier[5] > 0, "it is closed"
-        for name in ("before", "after"):
-            assert one.claim(digest(name), own).grant is Grant.DUPLICATE
+        assert newest[:3] == (2, 4, 100)
+        assert earlier[4] > 0, "it is closed"
+        assert len(keys(client, namespace, "d:2:*")) > 3, "the wider one has more parts"
+        for key in (digest("before"), *after):
+            assert one.claim(key, own).grant is Grant.DUPLICATE
 
     def test_keys_are_remembered_over_turns_of_the_window(self, open_store, client, namespace):
         remember_ms = 400
@@ -429,11 +450,32 @@ class TestDoneKeys:
         short.complete(digest("short"))
         long.complete(digest("long"))
         short.complete(digest("also long"))
-        assert [window[6] for window in self.windows(client, namespace)] == [100_000, 1000]
-        assert [window[3] for window in self.windows(client, namespace)] == [2, 1]
+        assert [window[5] for window in self.windows(client, namespace)] == [100_000, 1000]
+        assert [window[2] for window in self.windows(client, namespace)] == [2, 1]
 
 
 class TestBounds:
+    def test_what_was_given_back_is_forgotten_in_time_and_swept_out_when_the_next_one_comes(
+        self, open_store, client, namespace
+    ):
+        one = Worker(open_store(remember_ms=50))
+        own, held = one.own(), f"{key_prefix(namespace)}c"
+
+        def fail(name: str) -> None:
+            one.claim(digest(name), own)
+            one.exchange(releases=[ReleaseAsk(digest(name), one.session.number, one.call, failed=True)])
+
+        for name in ("first", "second"):
+            fail(name)
+        assert one.store.survey().claims == 0
+        until(lambda: client.zcount(f"{key_prefix(namespace)}y", 0, time.time() * 1000 - 5) == 2, "their time is over")
+        assert one.claim(digest("first"), own).attempts == 0
+        fail("third")
+        assert client.hexists(held, digest("first"))
+        assert not client.hexists(held, digest("second"))
+        assert client.zrange(f"{key_prefix(namespace)}y", 0, -1) == [digest("third")]
+        assert one.store.survey().claims == 1
+
     def test_counters_of_old_sessions_are_added_up(self, open_store, client, namespace):
         store = open_store()
         for token in range(1005):

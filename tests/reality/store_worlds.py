@@ -88,14 +88,14 @@ class RedisWorld:
         if what == "sessions":
             self._run_out_of_memory()
             return
-        kind = {"done": "d:*", "claims": "c:*"}[what]
+        kind = {"done": "d:*", "claims": "c"}[what]
         gone = self._keys(kind)
         assert gone
         self._client.delete(*gone)
 
     def _run_out_of_memory(self) -> None:
         """Others fill the server with keys that live longer."""
-        known, claims = self._keys("s:*"), self._keys("c:*")
+        known, claims = self._keys("s:*"), self._keys("c")
         assert known
         used = int(self._client.info("memory")["used_memory"])
         self._client.config_set("maxmemory-policy", "volatile-ttl")
@@ -107,7 +107,7 @@ class RedisWorld:
         self._client.config_set("maxmemory", 0)
         self._client.config_set("maxmemory-policy", "noeviction")
         assert not self._client.exists(*known), "they were never evicted"
-        assert self._keys("c:*") == claims
+        assert self._keys("c") == claims
 
     def _keys(self, kind: str) -> list[bytes]:
         pattern = key_prefix(self._namespace).replace("{", "[{]") + kind

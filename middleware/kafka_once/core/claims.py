@@ -113,9 +113,9 @@ class Done(NamedTuple):
     session: int
 
 
-# Low bits of the session kept in done: kind and session together fit the 13-bit integers that a Redis listpack stores
-# in two bytes. One doubled completion in 2048 is taken for a repeated one.
-SHORT_SESSION = 2048
+# Low bits of the session kept in done: kind and session together take two bytes of a record in Redis. One doubled
+# completion in 8192 is taken for a repeated one.
+SHORT_SESSION = 8192
 
 
 Record = Claimed | Freed | Done | None

@@ -18,11 +18,13 @@ local read = try({ 'SET', PROBE, written, 'PX', 60000 }, { 'GET', PROBE })
 if read ~= written then
   refuse('the server does not give back what was just written to it: connect to the primary itself')
 end
-try({ 'MSET', PROBE, '1' }, { 'PEXPIRE', PROBE, 60000 }, { 'PEXPIREAT', PROBE, digits(now_ms + 60000) },
-  { 'EXISTS', PROBE })
+try({ 'SET', PROBE, '1' }, { 'PEXPIRE', PROBE, 60000 }, { 'PEXPIREAT', PROBE, digits(now_ms + 60000) },
+  { 'EXISTS', PROBE }, { 'UNLINK', PROBE })
 try({ 'HSET', PROBE, 'field', '1' }, { 'HGET', PROBE, 'field' }, { 'HMGET', PROBE, 'field' }, { 'HLEN', PROBE },
+  { 'HEXISTS', PROBE, 'field' },
   { 'HKEYS', PROBE }, { 'HVALS', PROBE }, { 'HDEL', PROBE, 'field' })
 try({ 'ZADD', PROBE, '1', 'member' }, { 'ZCARD', PROBE }, { 'ZRANGE', PROBE, 0, -1 },
-  { 'ZREMRANGEBYSCORE', PROBE, '-inf', '0' }, { 'ZREMRANGEBYRANK', PROBE, 0, -100 }, { 'ZREM', PROBE, 'member' })
+  { 'ZRANGEBYSCORE', PROBE, '-inf', '0', 'LIMIT', 0, 1 }, { 'ZREMRANGEBYSCORE', PROBE, '-inf', '0' },
+  { 'ZREMRANGEBYRANK', PROBE, 0, -100 }, { 'ZREM', PROBE, 'member' })
 cjson.decode(cjson.encode({ now_ms }))
 return redis.call('HGET', META, 'creator')

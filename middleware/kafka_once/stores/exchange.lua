@@ -6,25 +6,31 @@
 -- claim of one key in one exchange see each other. The decisions are those of core/claims.py, row by row; the lockstep
 -- test compares them. Whoever changes one changes both.
 --
+-- A message costs what is done for it alone, so hardly anything is: digests come side by side, a piece of them becomes
+-- the arguments of one command, and a command reads or writes for all of the piece.
+--
 -- A repeated exchange gives the same answers: the record of a claim holds the call that was granted it.
 --
 -- What stands for a digest:
---   absent    false
---   claimed   c:<digest> = kind, flags, attempts, session, ownership, call, fence; no expiry: a claim lives as long as
---             its ownership, and one that is over is still the trace of a handler that may have run
---   freed     c:<digest> = kind, flags, attempts; forgotten after remember_ms
---   done      a small number in a bucket of a window, see done_keys.lua. Never together with c:<digest>
+--   absent    nil
+--   claimed   c, hash: digest -> kind, flags, attempts, session, ownership, call, fence; no expiry: a claim lives as long
+--             as its ownership, and one that is over is still the trace of a handler that may have run
+--   freed     c, hash: digest -> kind, flags, attempts, forgotten ms; also in y, sorted set, by that time, after which it
+--             is absent, and swept out when the next ones come
+--   done      a small number in a bucket of a window, see done_keys.lua. Never together with a record in c
 -- The first byte is kind and version: what is unknown is an error, never absent.
 --
 -- The first write decides what happens when the server is out of memory: Redis refuses a script only at a first write
 -- that may grow. With claims the first write may grow (the whole exchange is refused and can be repeated); without, it
--- is a DEL or a PEXPIRE, so completing and giving back go on and make room.
+-- is a PEXPIRE or an HDEL, so completing and giving back go on and make room.
 --
--- ARGV[5]  session, token, call (<I8c16I8)          ARGV[6] completes   digest, session, dead-lettered
--- ARGV[7]  releases: digest, session, call, flags (1 failed, 2 doubt), ownership, offset
--- ARGV[8]  frontiers: ownership, offset, leader epoch (-1: none), 1 if it may go back behind an earlier ownership's
--- ARGV[9]  ends: ownership                          ARGV[10] claims: digest, ownership, offset, flags (1 follows, 2 alone,
---          4 held)
+-- ARGV[5]  session, token, call (<I8c16I8)
+-- ARGV[6]  digests of completes                     ARGV[7] for each: session, dead-lettered (<I8B)
+-- ARGV[8]  releases: digest, session, call, flags (1 failed, 2 doubt), ownership, offset
+-- ARGV[9]  frontiers: ownership, offset, leader epoch (-1: none), 1 if it may go back behind an earlier ownership's
+-- ARGV[10] ends: ownership
+-- ARGV[11] digests of claims                        ARGV[12] for each: ownership, offset, flags (1 follows, 2 alone,
+--          4 held) (<I8i8B)
 -- Answers one string: session lives, a byte for each complete, a byte for each release, and for each claim
 -- grant, flags (1 doubt, 2 suspect), attempts, fence (<BBI4I8)
 --
@@ -32,10 +38,12 @@
 --                          h hash, identity -> highest offset that a claim was asked for
 --                          x sorted set of what was in doubt, by time; see list_doubt
 
-local COMPLETE, RELEASE, FRONTIER, CLAIM = '<c1c15I8B', '<c1c15I8I8BI8i8', '<I8i8i4B', '<c1c15I8i8B'
-local CLAIMED, CLAIMED_RECORD, CLAIMED_HEAD = 17, '<BBI4I8I8I8I8', '<BBI4I8I8I8'
-local FREED, FREED_RECORD = 18, '<BBI4'
+local DIGEST_SIZE = 16
+local RELEASE, FRONTIER = '<c16I8I8BI8i8', '<I8i8i4B'
+local CLAIMED, CLAIMED_RECORD = 17, '<BBI4I8I8I8I8'
+local FREED, FREED_RECORD = 18, '<BBI4I8'
 local MAX_DOUBTS = 100000
+local SWEPT = 100 -- freed keys whose time is over, at a time
 local APPLIED, FORGOTTEN, DOUBLED, FENCED = '\0', '\1', '\2', '\3'
 local RELEASED, NOT_HELD = '\0', '\1'
 local ACQUIRED, RECLAIMED = 0, 1
@@ -55,31 +63,64 @@ local in_grace = now_ms < grace_until
 
 -- ------------------------------------------------------------------------------------------------- records, ownerships
 
-local CLAIM_PREFIX = PREFIX .. 'c:'
-local records = {} -- key of the claim -> what stands for it, as decided so far
+local CLAIMS, FREED_UNTIL = PREFIX .. 'c', PREFIX .. 'y'
+local records = {} -- digest -> what stands for it as decided so far; what is absent: false
+local known_done = {} -- digest -> value: what was looked up for a whole piece
 
--- What to write. In this order: a key that is given back and claimed again in one exchange ends as claimed.
-local gone, dones, freed, claimed, doubts = {}, {}, {}, {}, {}
+-- What to write. A key that is given back and claimed again in one exchange ends as claimed.
+local gone, freed, claimed, doubts = {}, {}, {}, {}
+local unfreed = {} -- what was freed and is not any more
+local packed_done = setmetatable({}, {
+  __index = function(known, done)
+    known[done] = struct.pack('<I2', done)
+    return known[done]
+  end,
+})
 
--- A digest is handed over as its first byte and the rest, which is how done keys are named: to make a string costs more
--- here than anything else that is done with it. For the same reason the key comes with the record.
-local function record_of(first, rest)
-  local key = CLAIM_PREFIX .. first .. rest
-  local record = records[key]
-  if record == nil then
-    record = redis_call('GET', key)
-    if record then
-      local kind = string_byte(record)
-      if kind ~= CLAIMED and kind ~= FREED then
-        refuse('a claim of the namespace at ' .. META .. ' is of the unknown kind ' .. tostring(kind) .. ': a newer '
-          .. 'kafka-once or another program wrote it; use that version, or another database')
-      end
-    else
-      record = done_value(first, rest)
+-- What a record says: false for a freed key whose time is over.
+local function standing(digest, record)
+  local kind = string_byte(record)
+  if kind == FREED then
+    local _, _, _, until_ms = struct.unpack(FREED_RECORD, record)
+    if now_ms >= until_ms then
+      gone[#gone + 1], unfreed[#unfreed + 1] = digest, digest
+      return false
     end
-    records[key] = record
+  elseif kind ~= CLAIMED then
+    refuse('a claim of the namespace at ' .. META .. ' is of the unknown kind ' .. tostring(kind) .. ': a newer '
+      .. 'kafka-once or another program wrote it; use that version, or another database')
   end
-  return record, key
+  return record
+end
+
+local has_head = false
+
+-- Take what stands for a piece of digests to `records` and, for those that have no record, `known_done`. Answers the
+-- digests, and each as its two parts.
+local function read_piece(packed, at, size)
+  local digests = { struct.unpack('<' .. string.rep('c16', size), packed, at) }
+  local split = { struct.unpack('<' .. string.rep('c2c14', size), packed, at) }
+  digests[size + 1] = HEAD
+  local replies, absent = redis_call('HMGET', CLAIMS, unpack(digests, 1, size + 1)), {}
+  has_head = replies[size + 1]
+  for place = 1, size do
+    local digest = digests[place]
+    local record = records[digest]
+    if record == nil then
+      record = replies[place]
+      if record then
+        record = standing(digest, record)
+      end
+      records[digest] = record
+    end
+    if not record then
+      absent[#absent + 1] = place
+    end
+  end
+  for place, value in pairs(done_values(split, absent)) do
+    known_done[digests[place]] = value
+  end
+  return digests, split
 end
 
 -- What a session knows of an ownership, false if either is over.
@@ -104,40 +145,42 @@ local function ownership_of(holder, number)
   return known
 end
 
-local function list_doubt(first, rest, own, offset, attempts, earlier, newer, reason, its_fence)
+local function list_doubt(digest, own, offset, attempts, earlier, newer, reason, its_fence)
   local partition, topic = -1, ''
   if own then
     partition, topic = own.partition, own.topic
   end
-  doubts[#doubts + 1] = struct.pack('<I8c1c15i4i8I4I8I8B', its_fence, first, rest, partition, offset, attempts, earlier,
+  doubts[#doubts + 1] = struct.pack('<I8c16i4i8I4I8I8B', its_fence, digest, partition, offset, attempts, earlier,
     newer, reason) .. topic
 end
 
 -- ------------------------------------------------------------------------------------------------------- the three verbs
 
-local function complete(first, rest, holder, dead_lettered)
-  local record, key = record_of(first, rest)
+local function complete(digest, holder, dead_lettered)
+  local record = records[digest] or known_done[digest]
   local done = dead_lettered * SHORT_SESSION + holder % SHORT_SESSION
   if type(record) == 'number' then
-    return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED
+    return record % SHORT_SESSION == done % SHORT_SESSION and APPLIED or DOUBLED, nil
   end
   if record then
-    if string_byte(record) == CLAIMED then
-      if struct.unpack('<I8', record, 7) ~= holder then
-        return FENCED
-      end
-      in_flight = in_flight - 1
+    if string_byte(record) == FREED then
+      unfreed[#unfreed + 1] = digest
+    elseif struct.unpack('<I8', record, 7) ~= holder then
+      return FENCED, nil
     end
-    gone[#gone + 1] = key
+    gone[#gone + 1] = digest
   end
-  records[key] = done
-  local last = #dones
-  dones[last + 1], dones[last + 2], dones[last + 3] = first, rest, done
-  return record and APPLIED or FORGOTTEN
+  records[digest] = done
+  return record and APPLIED or FORGOTTEN, done
 end
 
-local function release(first, rest, holder, holder_call, flags, number, offset)
-  local record, key = record_of(first, rest)
+local function release(digest, holder, holder_call, flags, number, offset)
+  local record = records[digest]
+  if record == nil then
+    record = redis_call('HGET', CLAIMS, digest)
+    record = record and standing(digest, record)
+    records[digest] = record
+  end
   if type(record) ~= 'string' or string_byte(record) ~= CLAIMED then
     return NOT_HELD
   end
@@ -149,32 +192,32 @@ local function release(first, rest, holder, holder_call, flags, number, offset)
   local doubt, suspect = raised_doubt or bits % 2 == 1, bits % 4 >= 2 and not failed
   attempts = attempts + (failed and 1 or 0)
   if attempts > 0 or doubt or suspect then
-    records[key] = struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts)
-    freed[#freed + 1] = key
+    records[digest] = struct.pack(FREED_RECORD, FREED, (doubt and 1 or 0) + (suspect and 2 or 0), attempts,
+      now_ms + remember_ms)
+    freed[#freed + 1] = digest
   else
-    records[key] = false
-    gone[#gone + 1] = key
+    records[digest] = false
+    gone[#gone + 1] = digest
   end
-  in_flight = in_flight - 1
   if raised_doubt then
-    list_doubt(first, rest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
+    list_doubt(digest, ownership_of(holder, number), offset, attempts, number, number, 1, its_fence)
   end
   return RELEASED
 end
 
-local function grant(key, record)
-  records[key] = record
-  claimed[#claimed + 1] = key
-  claimed[#claimed + 1] = record
+local function grant(digest, record)
+  records[digest] = record
+  local last = #claimed
+  claimed[last + 1], claimed[last + 2] = digest, record
 end
 
 -- A claim of a key that somebody has, or had: it may inherit attempts, doubt and suspicion.
-local function claim_with_past(record, key, first, rest, number, own, offset, alone)
+local function claim_with_past(record, digest, number, own, offset, alone)
   local kind, bits, attempts, holder, its_ownership, its_call, its_fence = struct.unpack(
     string_byte(record) == FREED and FREED_RECORD or CLAIMED_RECORD, record)
   local answer, kept = ACQUIRED, bits % 4
   if kind == FREED then
-    in_flight = in_flight + 1
+    unfreed[#unfreed + 1] = digest
   elseif holder == session then
     if its_call == call then
       return struct.pack(ANSWER, ACQUIRED, kept, attempts, its_fence)
@@ -188,9 +231,9 @@ local function claim_with_past(record, key, first, rest, number, own, offset, al
     if bits >= 4 and redis.call('EXISTS', session_key(holder)) == 0 then -- one that lives was not killed by the key
       attempts = attempts + 1
     end
-    list_doubt(first, rest, own, offset, attempts, its_ownership, number, 0, fence)
+    list_doubt(digest, own, offset, attempts, its_ownership, number, 0, fence)
   end
-  grant(key, struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence))
+  grant(digest, struct.pack(CLAIMED_RECORD, CLAIMED, kept + (alone and 4 or 0), attempts, session, number, call, fence))
   return struct.pack(ANSWER, answer, kept, attempts, fence)
 end
 
@@ -205,17 +248,16 @@ local function was_granted(record)
   return holder == session and its_call >= call
 end
 
-local function claim(first, rest, number, own, offset, alone, held)
-  local record, key = record_of(first, rest)
+local function claim(digest, number, own, offset, alone, held)
+  local record = records[digest] or known_done[digest]
   if type(record) == 'number' then
     return DUPLICATE
   elseif in_grace and not held and not was_granted(record) then
     return BUSY
   elseif record then
-    return claim_with_past(record, key, first, rest, number, own, offset, alone)
+    return claim_with_past(record, digest, number, own, offset, alone)
   end
-  in_flight = in_flight + 1
-  grant(key, alone and own.claimed_alone or own.claimed)
+  grant(digest, alone and own.claimed_alone or own.claimed)
   return CLEAN
 end
 
@@ -224,19 +266,43 @@ end
 local answers = { lives and '\1' or '\0' }
 
 local function answer_each(format, packed, verb)
-  local unpack_struct, size, last = struct.unpack, struct.size(format), #answers
+  local size = struct.size(format)
   for at = 1, #packed, size do
-    last = last + 1
-    answers[last] = verb(unpack_struct(format, packed, at))
+    answers[#answers + 1] = verb(struct.unpack(format, packed, at))
   end
 end
 
-answer_each(COMPLETE, ARGV[6], complete)
-answer_each(RELEASE, ARGV[7], release)
+-- Each piece of digests, with what was sent beside them in one row after another, and how many they are.
+local function each_piece(digests, rows, format, verb)
+  local row_size = struct.size('<' .. format)
+  for first = 0, #digests / DIGEST_SIZE - 1, PIECE do
+    local size = math.min(PIECE, #digests / DIGEST_SIZE - first)
+    local values = { struct.unpack('<' .. string.rep(format, size), rows, first * row_size + 1) }
+    verb(first * DIGEST_SIZE + 1, size, values)
+  end
+end
+
+each_piece(ARGV[6], ARGV[7], 'I8B', function(at, size, rows)
+  local digests, split = read_piece(ARGV[6], at, size)
+  local piece, values, count, last = {}, {}, 0, #answers
+  for place = 1, size do
+    local answer, done = complete(digests[place], rows[2 * place - 1], rows[2 * place])
+    answers[last + place] = answer
+    if done then
+      count = count + 1
+      piece[2 * count - 1], piece[2 * count] = split[2 * place - 1], split[2 * place]
+      values[count] = packed_done[done]
+    end
+  end
+  if count > 0 then
+    add_dones(piece, values)
+  end
+end)
+answer_each(RELEASE, ARGV[8], release)
 
 local frontiers = {} -- identity -> offset decided so far; beside it what to write: identity, record, …
 local new_frontiers = {}
-answer_each(FRONTIER, ARGV[8], function(number, offset, leader_epoch, back)
+answer_each(FRONTIER, ARGV[9], function(number, offset, leader_epoch, back)
   local own = lives and ownership_of(session, number)
   if own and own.newest then
     local last = frontiers[own.identity]
@@ -258,7 +324,7 @@ answer_each(FRONTIER, ARGV[8], function(number, offset, leader_epoch, back)
 end)
 
 local ended = {}
-answer_each('<I8', ARGV[9], function(number)
+answer_each('<I8', ARGV[10], function(number)
   if lives and ownership_of(session, number) then
     ended[#ended + 1] = 'o' .. digits(number)
     known_sessions[session][number] = false
@@ -277,48 +343,52 @@ end
 
 local tried = DUPLICATE
 local own_number, own
-answer_each(CLAIM, ARGV[10], function(first, rest, number, offset, flags)
+
+local function answer_claim(digest, number, offset, flags)
   if number ~= own_number then
     own_number, own = number, lives and ownership_of(session, number)
   end
   if not lives then
     return GONE
   elseif flags % 2 == 1 and string_byte(tried) > 2 then
-    tried = SKIPPED
+    return SKIPPED
   elseif not own then
-    tried = GONE
+    return GONE
   elseif not own.newest and flags < 4 then
-    tried = SUPERSEDED
-  else
-    if not own.claimed then
-      prepare(number, own)
-    end
-    if offset > own.highest then
-      own.highest = offset
-      highest[own.identity] = offset
-    end
-    tried = claim(first, rest, number, own, offset, flags % 4 >= 2, flags >= 4)
+    return SUPERSEDED
   end
-  return tried
+  if not own.claimed then
+    prepare(number, own)
+  end
+  if offset > own.highest then
+    own.highest = offset
+    highest[own.identity] = offset
+  end
+  return claim(digest, number, own, offset, flags % 4 >= 2, flags >= 4)
+end
+
+each_piece(ARGV[11], ARGV[12], 'I8i8B', function(at, size, rows)
+  local digests = read_piece(ARGV[11], at, size)
+  local last = #answers
+  for place = 1, size do
+    tried = answer_claim(digests[place], rows[3 * place - 2], rows[3 * place - 1], rows[3 * place])
+    answers[last + place] = tried
+  end
 end)
 
 -- ---------------------------------------------------------------------------------------------------------------- write
 
-local function in_pieces(command, arguments)
-  for at = 1, #arguments, 1000 do -- Lua's stack does not hold more than some thousand
-    redis.call(command, unpack(arguments, at, math.min(at + 999, #arguments)))
+local function write_freed()
+  for _, digest in ipairs(freed) do
+    local record = records[digest]
+    if string_byte(record) == FREED then -- and not claimed again since
+      redis.call('HSET', CLAIMS, digest, record)
+      redis.call('ZADD', FREED_UNTIL, digits(now_ms + remember_ms), digest)
+    end
   end
-end
-
-local function write_records()
-  in_pieces('DEL', gone)
-  for at = 1, #dones, 3 do
-    write_done(dones[at], dones[at + 1], dones[at + 2])
-  end
-  for _, key in ipairs(freed) do
-    redis.call('SET', key, records[key], 'PX', remember_ms)
-  end
-  in_pieces('MSET', claimed)
+  local over = #freed > 0 and redis.call('ZRANGEBYSCORE', FREED_UNTIL, '-inf', digits(now_ms), 'LIMIT', 0, SWEPT) or {}
+  in_pieces('HDEL', CLAIMS, over)
+  in_pieces('ZREM', FREED_UNTIL, over)
 end
 
 local function write_doubts()
@@ -332,18 +402,19 @@ local function write_doubts()
 end
 
 if #claimed > 0 then -- the write that may be refused for want of memory
-  redis.call('HSET', META, 'fence', digits(fence), 'claims', digits(in_flight))
+  redis.call('HSET', META, 'fence', digits(fence))
 end
 if lives then
   redis.call('PEXPIRE', session_key(session), lease_ms)
 end
-write_records()
-if #claimed == 0 and #gone + #freed > 0 then
-  redis.call('HSET', META, 'claims', digits(in_flight))
+in_pieces('HDEL', CLAIMS, gone)
+in_pieces('ZREM', FREED_UNTIL, unfreed)
+write_dones()
+write_freed()
+if #claimed > 0 and not has_head then
+  claimed[#claimed + 1], claimed[#claimed + 2] = HEAD, LONG
 end
-if #dones > 0 then
-  redis.call('HSET', META, 'windows', packed_windows())
-end
+in_pieces('HSET', CLAIMS, claimed)
 for at = 1, #new_frontiers, 2 do
   redis.call('HSET', PREFIX .. 'f', new_frontiers[at], new_frontiers[at + 1])
 end

@@ -9,7 +9,7 @@
 --
 -- Time is the server's. Nothing here trusts a client's clock.
 
-local FORMAT = '1'
+local FORMAT = '2'
 local META, PREFIX = KEYS[1], string.sub(KEYS[1], 1, -5)
 local lease_ms, remember_ms, shards, server, server_before = struct.unpack('<I8I8I2I2c0I2c0', ARGV[4])
 
@@ -52,13 +52,13 @@ local function grace_of(last_server, last_until)
 end
 
 -- Another format or another owner is never taken for an empty namespace. Answers the numbers that were given out last,
--- how many claims are in flight, the windows of done keys (see done_keys.lua), and the end of the grace period.
+-- the windows of done keys (see done_keys.lua), and the end of the grace period.
 local function open_namespace()
   -- On a cluster, while the slot moves, a script would see what is left of the namespace here. The missing key makes the
   -- server refuse the script before it has read or written anything.
   redis.call('EXISTS', PREFIX .. 'none')
-  local stored = redis.call('HMGET', META, 'format', 'cluster', 'group', 'session', 'ownership', 'fence', 'claims',
-    'windows', 'server', 'grace', 'shards')
+  local stored = redis.call('HMGET', META, 'format', 'cluster', 'group', 'session', 'ownership', 'fence', 'windows',
+    'server', 'grace', 'shards')
   local format, cluster, group = stored[1], stored[2], stored[3]
   if not format and redis.call('EXISTS', META) == 0 then
     redis.call('HSET', META, 'format', FORMAT, 'cluster', ARGV[1], 'group', ARGV[2], 'creator', ARGV[3],
@@ -68,16 +68,16 @@ local function open_namespace()
       .. FORMAT .. ': use the version of kafka-once that wrote it, or another database')
   elseif cluster ~= ARGV[1] or group ~= ARGV[2] then
     refuse('the namespace at ' .. META .. ' belongs to another cluster or group: use another database')
-  elseif (stored[11] or '1') ~= digits(shards) then
+  elseif (stored[10] or '1') ~= digits(shards) then
     if not stored[4] then -- looked at before anybody worked with it
       redis.call('HSET', META, 'shards', digits(shards))
-      return 0, 0, 0, 0, '', 0
+      return 0, 0, 0, '', 0
     end
     refuse('the namespace at ' .. META .. ' has another number of shards, and keys would be looked for where they are not: '
-      .. 'set shards to ' .. (stored[11] or '1') .. ', or start with another group')
+      .. 'set shards to ' .. (stored[10] or '1') .. ', or start with another group')
   end
-  return tonumber(stored[4] or '0'), tonumber(stored[5] or '0'), tonumber(stored[6] or '0'), tonumber(stored[7] or '0'),
-    stored[8] or '', grace_of(stored[9] or nil, stored[10] or nil)
+  return tonumber(stored[4] or '0'), tonumber(stored[5] or '0'), tonumber(stored[6] or '0'), stored[7] or '',
+    grace_of(stored[8] or nil, stored[9] or nil)
 end
 
-local last_session, last_ownership, last_fence, in_flight, stored_windows, grace_until = open_namespace()
+local last_session, last_ownership, last_fence, stored_windows, grace_until = open_namespace()

@@ -41,11 +41,11 @@ DIGEST_SIZE = 16
 _SETTINGS = Struct("<QQH")
 _SESSION = Struct("<Q16s")
 _CALL = Struct("<Q16sQ")
-_COMPLETE = Struct("<16sQB")
+_COMPLETE = Struct("<QB")
 _RELEASE = Struct("<16sQQBQq")
 _FRONTIER = Struct("<QqiB")
 _END = Struct("<Q")
-_CLAIM = Struct("<16sQqB")
+_CLAIM = Struct("<QqB")
 _ANSWER = Struct("<BBIQ")
 
 _PARTITION = Struct("<i")
@@ -135,7 +135,8 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
     complete, release, claim = _COMPLETE.pack, _RELEASE.pack, _CLAIM.pack
     return (
         packed_call(exchange.session, exchange.call),
-        b"".join([complete(digest, session, dead) for digest, session, dead in exchange.completes]),
+        b"".join([ask[0] for ask in exchange.completes]),
+        b"".join([complete(session, dead) for _, session, dead in exchange.completes]),
         b"".join(
             [
                 release(digest, session, call, failed | doubt << 1, ownership, offset)
@@ -149,10 +150,11 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
             ]
         ),
         b"".join([_END.pack(ownership) for ownership in exchange.ends]),
+        b"".join([ask[0] for ask in exchange.claims]),
         b"".join(
             [
-                claim(digest, ownership, offset, follows | alone << 1 | held << 2)
-                for digest, ownership, offset, follows, alone, held in exchange.claims
+                claim(ownership, offset, follows | alone << 1 | held << 2)
+                for _, ownership, offset, follows, alone, held in exchange.claims
             ]
         ),
     )

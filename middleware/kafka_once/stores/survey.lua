@@ -15,7 +15,7 @@ for _, window in ipairs(windows) do
 end
 return {
   sessions,
-  in_flight,
+  redis.call('HLEN', PREFIX .. 'c') - redis.call('HEXISTS', PREFIX .. 'c', HEAD) - redis.call('ZCARD', PREFIX .. 'y'),
   done,
   redis.call('ZCARD', PREFIX .. 'x'),
   redis.call('HVALS', PREFIX .. 'f'),
