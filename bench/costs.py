@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.results import Results
-from kafka_once.cli.planning import Costs
+from kafka_once.cli.planning import Costs, Rule
 
 __all__ = ["costs_of"]
 
@@ -38,15 +38,13 @@ def _column(results: Results, measure: str, figure: str) -> list[float]:
     return [row.median(figure) for row in results.measures[measure].rows]
 
 
-# Buckets that there are by then: 30,000 keys are in one window of 1,024; a million in three, two of them full.
-_FEW, _FEW_BUCKETS = 30_000, 1_024
-_MANY, _MANY_BUCKETS = 1_000_000, 1_024 + 3_072 + 9_216
+_FEW, _MANY = 30_000, 1_000_000  # in one window, which is not full by then
 
 
 def _bytes(results: Results) -> tuple[float, float]:
-    """Of a bucket, and of a key."""
-    rows = results.measures["redis-memory"].rows
+    """Of a bucket that is used, and of a key."""
+    rows, rule = results.measures["redis-memory"].rows, Rule()
     each = {int(row.median("keys")): row.median("bytes") for row in rows}
-    few, many = _FEW_BUCKETS / _FEW, _MANY_BUCKETS / _MANY
+    few, many = rule.buckets_used(_FEW) / _FEW, rule.buckets_used(_MANY) / _MANY
     bucket = (each[_FEW] - each[_MANY]) / (few - many)
     return bucket, each[_MANY] - bucket * many

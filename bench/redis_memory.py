@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 from bench.filling import BATCH, Filling
@@ -23,9 +24,10 @@ from kafka_once.testing.services import RedisServer, start_redis
 __all__ = ["Turnover", "done_keys", "redis_calls"]
 
 _REDIS_US = ("redis_us", "Redis CPU µs per claim and completion", 1)
-_REMEMBER_S, _BUILT_UP_S = 5, 75
+_REMEMBER_S, _BUILT_UP_S = 5, 15
 _PACE = 2_000
 _PROBES = 4
+_LOOK_S = 0.25
 
 
 def main() -> None:
@@ -139,10 +141,10 @@ class Turnover:
             raise RuntimeError("keys that come and expire: failed")
         rows = [Row(f"after {probe['after_s']} s, {probe['keys']:,} keys", [probe]) for probe in json.loads(told)]
         note = (
-            f"{_PACE:,} new keys a second, remember_for {_REMEMBER_S} s. A bucket stays for at most twice that and a "
-            f"minute more, whatever remember_for is; so it grows for {_BUILT_UP_S} s, and is flat from there on."
+            f"{_PACE:,} new keys a second, remember_for {_REMEMBER_S} s: the most since the row before. A window is "
+            f"deleted twice that after it was opened; so it grows for {2 * _REMEMBER_S} s, and is flat from there on."
         )
-        columns = (("mib", "Redis memory, MiB", 2), ("buckets", "buckets", 0))
+        columns = (("mib", "Redis memory, MiB", 2), ("redis_keys", "keys of Redis", 0))
         return Measure("turnover", "Redis memory as keys expire and new ones come", note, columns, rows)
 
 
@@ -154,12 +156,22 @@ def _turned_over(seconds: int) -> list[dict[str, Any]]:
         with Filling(server.url, "bench", "turnover", remember_ms=_REMEMBER_S * 1000) as filling:
             before = client.info("memory")["used_memory"]
             for at_s in (_BUILT_UP_S / 3, _BUILT_UP_S / 3, _BUILT_UP_S / 3, *[step_s] * _PROBES):
-                filling.keep_adding(_PACE, at_s)
-                used = client.info("memory")["used_memory"] - before
+                used, redis_keys = _most(client, filling, at_s)
                 after_s = round(sum(probe["for_s"] for probe in probes) + at_s)
-                told = {"after_s": after_s, "for_s": at_s, "keys": filling.count, "mib": used / 2**20}
-                probes.append(told | {"buckets": client.dbsize()})
+                told = {"after_s": after_s, "for_s": at_s, "keys": filling.count, "mib": (used - before) / 2**20}
+                probes.append(told | {"redis_keys": redis_keys})
     return probes
+
+
+def _most(client: Any, filling: Filling, seconds: float) -> tuple[int, int]:
+    """Bytes and keys of Redis while keys are added; the most, because both fall with each window that is deleted."""
+    looks = []
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        filling.keep_adding(_PACE, _LOOK_S)
+        looks.append((client.info("memory")["used_memory"], client.dbsize()))
+    used, redis_keys = zip(*looks, strict=True)
+    return max(used), max(redis_keys)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def test_the_page_shows_each_table_with_its_command_and_its_plot():
 
 
 def test_costs_are_those_of_the_tables():
-    """30,000 keys in 1,024 buckets and a million in 13,312, at 20 bytes a key and 200 a bucket."""
-    few, many = 20 + 200 * 1_024 / 30_000, 20 + 200 * 13_312 / 1_000_000
+    """30,000 keys in 24,072 of 65,536 buckets and a million in all of them, at 20 bytes a key and 60 a bucket."""
+    few, many = 20 + 60 * 24_072 / 30_000, 20 + 60 * 65_536 / 1_000_000
     tables = {
         "redis-memory": [("a", {"keys": 30_000, "bytes": few}), ("b", {"keys": 1_000_000, "bytes": many})],
         "redis-calls": [("1", {"redis_us": 60.0}), ("500", {"redis_us": 5.0})],
@@ -101,7 +101,7 @@ def test_costs_are_those_of_the_tables():
     for name, rows in tables.items():
         found.measures[name] = Measure(name, "T", "N", (), [Row(row, [run]) for row, run in rows])
 
-    assert costs_of(found) == Costs(20.0, 200, 5.0, 100, ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),))
+    assert costs_of(found) == Costs(20.0, 60, 5.0, 100, ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),))
 
 
 def test_a_plot_is_drawn_to_scale():

@@ -24,49 +24,79 @@ PLAIN = Costs(
 
 
 def test_the_rule_is_that_of_the_script():
-    first, average, full, growth = map(
-        int, re.search(r"FIRST_BUCKETS, AVERAGE, FULL, GROWTH = (\d+), (\d+), (\d+), (\d+)", LUA).groups()
-    )
-    slack_ms = int(re.search(r"SLACK_MS = (\d+)", LUA)[1])
-    step = int(re.search(r"math\.ceil\(wanted / (\d+)\)", LUA)[1])
+    [buckets] = map(int, re.search(r"BUCKETS, PARTS = (\d+), ", LUA).groups())
+    figures = map(int, re.search(r"AVERAGE, FULL, GROWTH, WIDEST = (\d+), (\d+), (\d+), (\d+)", LUA).groups())
 
-    assert Rule() == Rule(first, average, full, growth, slack_ms // 1000, step)
-    assert "written.opened + 2 * written.remember + SLACK_MS" in LUA, "buckets stay for another time than Plan reckons"
+    assert Rule() == Rule(buckets, *figures)
+    assert "last.count >= FULL * BUCKETS * last.width" in LUA, "windows are full by another count"
+    assert "math.ceil(last.count / (AVERAGE * BUCKETS))" in LUA, "the width is foreseen in another way"
     assert "return now_ms < window_end(window) + window.remember" in LUA, "windows are looked at for another time"
+    assert "if at == 1 or in_sight(window) then" in LUA, "windows stay for another time than Plan reckons"
 
 
 @pytest.mark.parametrize(
-    ("keys", "buckets"),
-    [(0, 1024), (81_920, 1024), (81_921, 1280), (102_400, 1280), (8_000_000, 100_096)],
+    ("keys", "width"),
+    [(0, 1), (1_048_576, 1), (1_048_577, 2), (8_000_000, 8), (268_435_456, 256), (400_000_000, 256)],
 )
-def test_buckets_are_those_that_the_script_makes(keys, buckets):
-    assert Rule().buckets(keys) == buckets
+def test_windows_are_as_wide_as_the_script_makes_them(keys, width):
+    assert Rule().width(keys) == width
 
 
 @pytest.mark.parametrize(
     ("keys", "windows"),
-    [(98_304, 1), (98_305, 2), (98_304 + 3 * 98_304, 2), (98_304 + 3 * 98_304 + 1, 3), (3_024_000_000, 11)],
+    [
+        (1_572_864, 1),
+        (1_572_865, 2),
+        (5 * 1_572_864, 2),
+        (5 * 1_572_864 + 1, 3),
+        (341 * 1_572_864, 5),
+        (597 * 1_572_864, 6),  # the widest one after another
+        (3_024_000_000, 12),
+    ],
 )
 def test_windows_grow_as_the_script_makes_them_grow(keys, windows):
     assert Rule().windows_until(keys) == windows
 
 
+def test_buckets_are_used_as_digests_fall():
+    rule = Rule()
+
+    assert rule.buckets_used(0) == 0
+    assert rule.buckets_used(1) == pytest.approx(1, rel=1e-4)
+    assert rule.buckets_used(65_536) == pytest.approx(65_536 * 0.632, rel=1e-3)
+    assert rule.buckets_used(10_000_000) == pytest.approx(10 * 65_536, rel=1e-3)
+
+
 def test_a_steady_load_to_the_byte():
-    """A thousand keys a second, an hour: 3.6 million are promised; held are twice that and a minute's."""
+    """A thousand keys a second, an hour: 3.6 million are promised; held are twice that."""
     plan = plan_for(Load(1_000, 3_600), costs=PLAIN)
 
-    assert (plan.keys, plan.keys_held, plan.windows_held, plan.windows_growing) == (3_600_000, 7_260_000, 3, 4)
-    assert Rule().buckets(3_600_000) == 45_056
-    assert plan.bytes_held == round(7_260_000 * 20 + 7_260 / 3_600 * 45_056 * 100)
+    assert (plan.keys, plan.keys_held, plan.windows, plan.windows_growing) == (3_600_000, 7_200_000, 2, 3)
+    assert plan.bytes_held == round(2 * (3_600_000 * 20 + Rule().buckets_used(3_600_000) * 100))
     assert plan.calls_per_s == pytest.approx(1_000)  # in the middle, by the logarithm, between 2 and 0 a message
     assert plan.cpu == pytest.approx((1_000 * 5 + 1_000 * 50) / 1e6)
     assert plan.shards == 1
 
 
+def test_what_fills_the_widest_window_goes_into_several():
+    """1.2 thousand million keys: 402,653,184 fill one."""
+    plan = plan_for(Load(1_000, 1_200_000, server_bytes=1e12), costs=PLAIN)
+    used = 256 * 65_536 * 1_200_000_000 / 402_653_184
+
+    assert (plan.shards, plan.windows) == (1, 4)
+    assert plan.bytes_held == pytest.approx(2 * (1_200_000_000 * 20 + used * 100))
+
+
+def test_windows_are_those_of_a_shard():
+    plan = plan_for(Load(1_000, 1_200_000, server_bytes=4e10), costs=PLAIN)
+
+    assert (plan.shards, plan.windows, plan.windows_growing) == (2, 3, 7)
+
+
 def test_repeats_take_no_memory():
     plan = plan_for(Load(1_000, 3_600, repeats=0.25), costs=PLAIN)
 
-    assert (plan.keys, plan.keys_held) == (2_700_000, 5_445_000)
+    assert (plan.keys, plan.keys_held) == (2_700_000, 5_400_000)
     assert plan.cpu == plan_for(Load(1_000, 3_600), costs=PLAIN).cpu
 
 
@@ -92,7 +122,7 @@ def test_handlers_at_once_are_what_comes_in_while_one_runs():
 @pytest.mark.parametrize(
     ("load", "shards"),
     [
-        (Load(1_000, 3_600, server_bytes=400_000_000), 1),  # of 154 MB
+        (Load(1_000, 3_600, server_bytes=400_000_000), 1),  # of 196 MB
         (Load(1_000, 3_600, server_bytes=200_000_000), 2),  # a quarter stays free
         (Load(20_000, 60, handler_ms=10), 3),  # 20,000 × 55 µs: 1.1 cores, half a core for each
     ],
@@ -102,7 +132,7 @@ def test_shards_are_advised_by_memory_and_by_cpu(load, shards):
 
 
 def test_digests_are_long_enough():
-    assert plan_for(Load(5_000, 7 * 86_400)).mistaken == pytest.approx(6_048_300_000**2 / 2**129)
+    assert plan_for(Load(5_000, 7 * 86_400)).mistaken == pytest.approx(6_048_000_000**2 / 2**129)
 
 
 # -------------------------------------------------------------------------------------------------------- the command
@@ -125,8 +155,8 @@ def test_for_people():
     rows = [line.strip().split("  ", 1) for line in shown.splitlines()]
 
     assert rows[0] == ["3,024,000,000", "keys remembered for certain"]
-    assert rows[1][0] == "6,048,300,000"
-    assert "in 3 windows; 2 are looked at, and up to 12 while they grow at first" in rows[1][1]
+    assert rows[1][0] == "6,048,000,000"
+    assert "those of 2 × remember_for, in 2 windows, up to 6 while they grow at first" in rows[1][1]
     assert rows[-3][0] == "25.0"
     assert "5.0 in each process" in rows[-3][1]
 

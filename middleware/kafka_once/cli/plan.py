@@ -94,10 +94,10 @@ def _print(load: Load, planned: Plan) -> None:
 
 
 def _rows(load: Load, planned: Plan) -> list[tuple[str, str]]:
-    looked_at = f"2 are looked at, and up to {planned.windows_growing + 1} while they grow at first"
+    windows = f"in {planned.windows} windows, up to {planned.windows_growing} while they grow at first"
     rows = [
         (f"{planned.keys:,}", "keys remembered for certain"),
-        (f"{planned.keys_held:,}", f"keys held at most, in {planned.windows_held} windows; {looked_at}"),
+        (f"{planned.keys_held:,}", f"keys held at most, those of 2 × remember_for, {windows}"),
         (_size(planned.bytes_held), "memory of Redis for them at most"),
         (f"{planned.calls_per_s:,.0f}/s", "round trips"),
         (f"{planned.cpu:.0%}", "CPU of Redis, of one core"),
@@ -107,7 +107,7 @@ def _rows(load: Load, planned: Plan) -> list[tuple[str, str]]:
         at_once = f"handlers at once, {each:,.1f} in each process: partitions, or concurrency with another order"
         rows.append((f"{planned.handlers_at_once:,.1f}", at_once))
     shards = "shard: one server does" if planned.shards == 1 else "shards, each on a server of its own"
-    chance = f"1 : {1 / planned.mistaken:.0e}"
+    chance = f"1 : {1 / planned.mistaken:.0e}" if planned.mistaken else "0"
     return [*rows, (chance, "that any of these keys is taken for another"), (str(planned.shards), shards)]
 
 

@@ -18,27 +18,41 @@ __all__ = ["Costs", "Load", "Plan", "Rule", "plan_for"]
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The windows of done keys. A window is open for `remember_for`, or until it is full; it is looked at for
-    `remember_for` after its end, and its buckets stay for twice `remember_for` after its start and `slack_s` more."""
+    `remember_for` after its end, and then deleted. So keys stay for at most twice `remember_for`, as long as the group
+    completes anything."""
 
-    first_buckets: int = 1024
-    average: int = 80
-    full: int = 96
-    growth: int = 3
-    slack_s: int = 60
-    step: int = 256
+    buckets: int = 65_536
+    average: int = 16
+    full: int = 24
+    growth: int = 4
+    widest: int = 256
 
-    def buckets(self, keys: float) -> int:
-        """Of a window for which so many keys are foreseen."""
-        return max(self.first_buckets, math.ceil(keys / self.average / self.step) * self.step)
+    def width(self, keys: float) -> int:
+        """Of a window for which so many keys are foreseen: it has so many times `buckets`."""
+        return max(1, min(math.ceil(keys / (self.average * self.buckets)), self.widest))
+
+    def room(self, width: int) -> int:
+        """Keys that end a window."""
+        return self.full * self.buckets * width
+
+    def windows_filled(self, keys: float) -> float:
+        """By so many keys, if they do not go into one."""
+        return max(1.0, keys / self.room(self.widest))
 
     def windows_until(self, keys: float) -> int:
-        """How many windows are filled one after another, each larger than the last, before one is large enough."""
-        count, buckets, left = 1, self.first_buckets, keys
-        while left > self.full * buckets:
-            left -= self.full * buckets
-            buckets *= self.growth
+        """How many windows are opened for the first so many keys, each wider than the last."""
+        count, width, left = 1, 1, keys
+        while left > self.room(width):
+            left -= self.room(width)
+            width = min(width * self.growth, self.widest)
             count += 1
         return count
+
+    def buckets_used(self, keys: float) -> float:
+        """By so many keys in one window, which is as wide as they want it. Digests fall by chance, and an empty bucket
+        takes nothing."""
+        buckets = self.width(keys) * self.buckets
+        return -buckets * math.expm1(-keys / buckets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +61,15 @@ class Costs:
     that they are from are named, as in `python -m bench --only NAME`.
 
     Attributes:
-        key_bytes, bucket_bytes: of a done key in its bucket; of a bucket beside its keys (`redis-memory`).
+        key_bytes, bucket_bytes: of a done key in its bucket; of a used bucket, beside its keys (`redis-memory`).
         message_us, call_us: CPU of the Redis server for claim and completion of a message (`redis-calls`), and for a
             call when calls do not follow each other at once (`pace`).
         calls_at_pace: messages a second that one process takes → calls to the store for each (`pace`).
         calls_by_handler: the handler's ms → calls for each message, when there is always one waiting (`handler-times`).
     """
 
-    key_bytes: float = 21.3
-    bucket_bytes: float = 202
+    key_bytes: float = 17.5
+    bucket_bytes: float = 69
     message_us: float = 12.2
     call_us: float = 126
     calls_at_pace: tuple[tuple[float, float], ...] = ((100, 2.01), (1_000, 1.362), (5_000, 0.238), (20_000, 0.021))
@@ -89,19 +103,20 @@ class Plan:
 
     Attributes:
         keys: that are remembered for certain, at a steady rate.
-        keys_held: that are in memory at most.
-        windows_held: windows that are in memory at most; two of them, and at first `windows_growing`, are looked at.
+        keys_held: that are in memory at most: those of twice `remember_for`.
+        windows: that are in memory, and looked at for each new key, once they are as wide as the load wants them.
+        windows_growing: how many at most until then.
         bytes_held: memory for done keys at most.
         calls_per_s: round trips to the store, of all processes.
         cpu: of Redis: 1.0 is a core, and more than one server has.
         handlers_at_once: that run at the same time, in all processes.
         mistaken: the chance that two of the keys held have the same digest, so that one is taken for the other.
-        shards: advised.
+        shards: advised; the windows are those of each.
     """
 
     keys: int
     keys_held: int
-    windows_held: int
+    windows: int
     windows_growing: int
     bytes_held: int
     calls_per_s: float
@@ -117,24 +132,31 @@ _FULL_MEMORY, _FULL_CPU = 0.75, 0.5  # of a server: the rest is for its replicas
 def plan_for(load: Load, rule: Rule | None = None, costs: Costs | None = None) -> Plan:
     rule, costs = rule or Rule(), costs or Costs()
     keys_per_s = load.per_s * (1 - load.repeats)
-    stays_s = 2 * load.remember_s + rule.slack_s
-    of_window, held = keys_per_s * load.remember_s, keys_per_s * stays_s
-    windows = stays_s / load.remember_s
-    memory = held * costs.key_bytes + windows * rule.buckets(of_window) * costs.bucket_bytes
+    keys = keys_per_s * load.remember_s
     calls = load.per_s * _calls(load, costs)
     cpu = (load.per_s * costs.message_us + calls * costs.call_us) / 1e6
+    of_one = _bytes_held(keys, rule, costs)
+    shards = max(1, math.ceil(of_one / (load.server_bytes * _FULL_MEMORY)), math.ceil(cpu / _FULL_CPU))
+    of_shard = keys / shards
+    held = 2 * keys
     return Plan(
-        keys=round(of_window),
+        keys=round(keys),
         keys_held=round(held),
-        windows_held=math.ceil(windows),
-        windows_growing=rule.windows_until(of_window),
-        bytes_held=round(memory),
+        windows=1 + math.ceil(rule.windows_filled(of_shard)),
+        windows_growing=1 + rule.windows_until(of_shard),
+        bytes_held=round(shards * _bytes_held(of_shard, rule, costs)),
         calls_per_s=calls,
         cpu=cpu,
         handlers_at_once=load.per_s * load.handler_ms / 1000,
         mistaken=held**2 / 2 ** (8 * DIGEST_BYTES + 1),
-        shards=max(1, math.ceil(memory / (load.server_bytes * _FULL_MEMORY)), math.ceil(cpu / _FULL_CPU)),
+        shards=shards,
     )
+
+
+def _bytes_held(keys: float, rule: Rule, costs: Costs) -> float:
+    """Of one shard, just before its oldest window is deleted: what is remembered for certain is there twice then."""
+    windows = rule.windows_filled(keys)
+    return 2 * (keys * costs.key_bytes + windows * rule.buckets_used(keys / windows) * costs.bucket_bytes)
 
 
 def _calls(load: Load, costs: Costs) -> float:
