@@ -65,3 +65,41 @@ def test_nothing_is_committed_for_what_is_lost() -> None:
 
     assert worker.committed == {ROW[0]: 0, ROW[1]: 1}
     assert worker.engine.commit_last() == []
+
+
+def test_between_two_commits_lies_a_while_counted_from_the_answer() -> None:
+    worker = standing().deliver("a", "b").run()
+    worker.world.now_ms += 100
+    assert asked(worker) == [1]
+    worker.run()
+    worker.tick()
+    worker.engine.on_committed([CommitResult(CommitMark(ROW[0], 1), "ok")])
+
+    worker.world.now_ms += 99
+    assert asked(worker) == []
+    worker.world.now_ms += 1
+    assert asked(worker) == [2]
+
+
+def test_the_last_commit_of_a_partition_is_marked_in_the_store_too() -> None:
+    worker = Worker().own().deliver("a").run()
+    worker.engine.on_revoked(ROW[:1])
+    assert [mark.offset for mark in worker.engine.commit_last()] == [1]
+    worker.turn()
+
+    assert [mark.offset for mark in worker.last_exchange.frontiers] == [1]
+
+
+def test_what_is_revoked_before_it_was_located_has_nothing_to_commit() -> None:
+    worker = Worker()
+    worker.tick()
+    worker.engine.on_assigned(ROW[:1])
+    worker.engine.on_revoked(ROW[:1])
+
+    assert worker.engine.commit_last() == []
+
+
+def test_without_a_mark_commits_carry_no_metadata() -> None:
+    worker = Worker().own().deliver("a").run()
+
+    assert [mark.metadata for mark in worker.engine.commit_last()] == [""]

@@ -1,8 +1,9 @@
 """When the engine wants more messages: `hungry`, `slow`. On the bench."""
 
+from kafka_once.core.events import Kind
 from kafka_once.core.order import Order
-from kafka_once.message import TopicPartition
-from tests.unit.bench import ROW, Worker
+from kafka_once.message import Message, TopicPartition
+from tests.unit.bench import ROW, Worker, World
 
 OTHER_TOPIC = TopicPartition("u", 0)
 
@@ -70,6 +71,18 @@ def test_lanes_that_are_ready_are_enough() -> None:
     worker.deliver("x:a").deliver("y:b", "z:c", "w:d", start=1)
 
     assert worker.engine.hungry() is False
+
+
+def test_lanes_of_a_partition_that_somebody_else_may_have_are_not_ready() -> None:
+    world = World()
+    worker = Worker(world, order=Order.KEY, concurrency=2, buffer=6).own(*ROW[:2]).deliver("x:a", partition=ROW[1])
+    Worker(world).own(ROW[0])
+    worker.deliver("u:b", "v:c", "w:d", "w:e")
+    assert Kind.SUPERSEDED in [note.kind for note in worker.notes]
+    assert worker.keys == ["a"]
+
+    worker.engine.on_delivered(ROW[0], [Message("t", 0, 4, key=b"z")], [(b"f" * 16, None)])
+    assert worker.engine.hungry() is True
 
 
 def test_one_slow_topic_is_enough_to_be_slow() -> None:

@@ -199,6 +199,22 @@ def test_what_is_handed_out_twice_without_a_claim_ends_twice() -> None:
     assert not loop.end("t", 0, 0)
 
 
+def test_what_the_loop_took_has_no_time_of_its_own_so_as_much_is_claimed_as_it_has_room_for() -> None:
+    loop = HandOut(limit=10)
+    worker = Worker(exclusive=False, group_ms=0.5)
+    loop.open(worker.engine.on_ran, lambda: worker.world.now_ms / 1000)
+    worker.own()
+    worker.engine.offer(5)
+    worker.deliver("a")
+    loop.start(worker.running)
+    assert loop.take(0) is not None
+    assert loop.end("t", 0, 0)
+
+    worker.deliver("b", "c", start=1)
+
+    assert [ask.digest[:1] for ask in worker.last_exchange.claims] == [b"b", b"c"]
+
+
 # ------------------------------------------------------------------------------------- what was looked up is old by now
 
 

@@ -159,6 +159,17 @@ def test_an_ownership_ends_with_a_partition_that_has_nothing_to_do() -> None:
     assert worker.last_exchange.ends == [number]
 
 
+def test_an_ownership_is_ended_once() -> None:
+    worker = Worker().own().deliver("a")
+    number = worker.engine._partitions.get(ROW[0]).ownership.number
+    worker.engine.on_revoked(ROW[:1])
+    worker.run()
+    worker.engine.on_gone(ROW[:1])
+    worker.turn()
+
+    assert [end for call in worker.calls if isinstance(call, Exchange) for end in call.ends] == [number]
+
+
 def test_an_ownership_that_comes_after_the_revocation_ends_at_once() -> None:
     worker = Worker()
     worker.store_answers = False
@@ -542,6 +553,10 @@ def test_an_event_that_a_phase_does_not_know_is_a_mistake_of_the_engine() -> Non
     with pytest.raises(AssertionError, match="FINISH in CLAIMING"):
         delivery.step(Event.FINISH)
     assert delivery.phase is Phase.CLAIMING
+
+    delivery.step(Event.DUPLICATE)
+    with pytest.raises(AssertionError, match="CLAIM in OVER"):
+        delivery.step(Event.CLAIM)
 
 
 def test_only_effectively_once_needs_a_store() -> None:

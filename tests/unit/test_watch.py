@@ -7,9 +7,11 @@ from kafka_once.core.events import Kind, Stall
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import ConsumerStopped, InDoubt
 from kafka_once.executors import is_late
+from kafka_once.message import Message
 from tests.unit.bench import ROW, Worker, World
 
 STALL_MS = 10_000
+LEASE_MS, MARGIN_MS = 5_000, 500
 AT_LEAST = {"semantics": Semantics.AT_LEAST_ONCE, "store": False}
 AT_MOST = {"semantics": Semantics.AT_MOST_ONCE, "store": False}
 
@@ -100,6 +102,23 @@ def test_a_message_of_a_group_is_not_begun_by_a_thread_that_wakes_before_the_run
     assert is_late(group, (worker.world.now_ms + STALL_MS) / 1000)
 
 
+@pytest.mark.parametrize(
+    ("rules", "key", "ms"),
+    [
+        ({}, "a", LEASE_MS - MARGIN_MS),
+        ({}, "", STALL_MS),
+        (AT_LEAST, "a", STALL_MS),
+        ({**AT_MOST, "store": True}, "a", STALL_MS),
+    ],
+)
+def test_a_message_begins_while_the_lease_of_its_claim_is_trusted_or_without_one_while_its_group_waits(
+    rules: dict[str, object], key: str, ms: int
+) -> None:
+    worker = Worker(stall_ms=STALL_MS, lease_ms=LEASE_MS, **rules).own().deliver(key)
+
+    assert [group.begin_before_ms for group in worker.running] == [worker.world.now_ms + ms]
+
+
 def test_at_most_once_what_had_not_begun_is_skipped_after_a_stall() -> None:
     worker = Worker(stall_ms=STALL_MS, group_ms=1e6, **AT_MOST).own().deliver("a").run(took_ms=0.001)
     worker.deliver("b", "c", start=1)
@@ -151,6 +170,16 @@ def test_a_handler_that_does_not_end_is_told_of_once_and_shown_while_it_lasts() 
 
     worker.run().pass_time(200)
     assert worker.engine.stalls == ()
+
+
+def test_a_group_that_no_place_has_begun_does_not_stand_still() -> None:
+    worker = Worker(stalled_after_ms=1_000, **AT_LEAST).own()
+    worker.tick()
+    worker.engine.on_delivered(ROW[0], [Message("t", 0, 0)], [(None, None)])
+    (group,) = worker.engine.decide().groups
+
+    assert not group.began
+    assert worker.pass_time(1_100).engine.stalls == ()
 
 
 def test_each_message_of_a_group_has_its_own_time() -> None:

@@ -23,7 +23,7 @@ class Commits:
 
     __slots__ = ("_every_ms", "_mark_name", "_urgent", "due_ms")
 
-    def __init__(self, every_ms: int, mark: str = "") -> None:
+    def __init__(self, every_ms: int, mark: str) -> None:
         self._every_ms = every_ms
         self._mark_name = mark
         self._urgent = False
@@ -59,10 +59,11 @@ class Commits:
 
 
 def _mark(partition: Partition, mark_name: str) -> CommitMark | None:
-    """The frontier of a partition that is ours and located, if it is ahead of what is committed. Never backwards, but
-    at most once for what waits to be committed before it runs: another owner's frontier may have passed it."""
+    """The frontier of a partition that is ours and located (before, it has none), if it is ahead of what is committed.
+    Never backwards, but at most once for what waits to be committed before it runs: another owner's frontier may have
+    passed it."""
     offset = partition.frontier.next_offset
-    if offset is None or not partition.located or partition.tenure not in (Tenure.OWNED, Tenure.LEAVING):
+    if offset is None or partition.tenure not in (Tenure.OWNED, Tenure.LEAVING):
         return None
     passed = offset < partition.floor and not partition.awaiting
     if passed or (partition.committed is not None and offset <= partition.committed):

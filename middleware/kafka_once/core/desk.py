@@ -56,7 +56,7 @@ class Desk:
     def start(self, deliveries: list[Delivery]) -> None:
         """All of one lane."""
         step_all(deliveries, Event.BEGIN)
-        claimed = self.talk is not None and deliveries[0].digest is not None and not self.at_most_once
+        claimed = deliveries[0].digest is not None and not self.at_most_once
         if self.rules.exclusive:
             self.begin(deliveries, claimed=claimed)
         else:  # each is ended by the user, in any order
@@ -182,10 +182,10 @@ class Desk:
 
     def end_ownerships(self, partition: Partition) -> None:
         """An ownership is over when the partition is not ours and none of its handlers runs (hole 11)."""
-        if partition.held or partition.unfinished or self.talk is None:
+        if partition.held or partition.unfinished:
             return
         for number in partition.ownerships:
-            self.talk.end(number)
+            self.conversation.end(number)
         partition.ownerships.clear()
 
     def is_full(self, partition: Partition) -> bool:
@@ -215,7 +215,8 @@ class Desk:
             self.effects.pause.append(partition.name)
 
     def resume(self, partition: Partition) -> None:
-        if partition.paused and not self.all_paused and not self.stopping and partition.held:
+        """It is paused. It stays so while everything is, and when it is on its way out."""
+        if not self.all_paused and not self.stopping and partition.held:
             partition.paused = False
             self.effects.resume.append(partition.name)
 

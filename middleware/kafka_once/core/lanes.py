@@ -67,8 +67,10 @@ class Lanes:
                 break
             lane = self._ready.popleft()
             lane.listed = False
-            if lane.partition.tenure is not Tenure.OWNED or not lane.waiting or (self._exclusive and lane.open):
+            if lane.partition.tenure is not Tenure.OWNED:  # not any more
                 continue
+            assert lane.waiting
+            assert not (self._exclusive and lane.open)
             if lane.due_ms > self.now_ms:  # one of a lane that is not exclusive came back meanwhile
                 self.enlist(lane)
                 continue
