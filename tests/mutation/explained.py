@@ -13,6 +13,10 @@ _SAME_LENGTH = "an assertion: the store answers each question once"
 _PAST = "any time that is past: the clock of a machine that has started stands behind it"
 _GROWS = "the number of a call only has to grow: nobody counts the calls by it"
 _OPENED = "nobody reads it before the session is opened, which sets it to a later time"
+_BY_GRANT = "the grant of its claim writes it, before anything reads it; without a claim nothing reads it"
+_BY_PLACE = "a lane takes a place, which writes it, before it leaves one, which reads it"
+_BY_TURN = "every turn begins with the time and the random bits, before anything is told or asked"
+_NO_KEY = "says to the type checker what is so already: None is no key in flight"
 
 EXPLAINED: dict[str, str] = {
     "assignment.py Assignment._take_frontier_back: if partition.rewinds and partition.ownership is not None and offset is not None: → if ((partition.rewinds) and (partition.ownership is not None)):": _NARROWED,
@@ -29,4 +33,19 @@ EXPLAINED: dict[str, str] = {
     'correspondence.py _release_ask: delivery.digest or b"", → ((delivery.digest)),': _NARROWED,
     'correspondence.py _held_ask: return ClaimAsk(delivery.digest or b"", ownership.number, delivery.offset, alone=delivery.alone, held=True) → return ClaimAsk(((delivery.digest)), ownership.number, delivery.offset, alone=delivery.alone, held=True)': _NARROWED,
     "watch.py Watch._on_overdue: group.begin_before_ms = 0 # what stands behind it in its group comes back → group.begin_before_ms = 1 # what stands behind it in its group comes back": _PAST,
+    "commits.py Commits.__init__: self._urgent = False → self._urgent = True": "the first look is due at once in any case, and ends the urgency",
+    "delivery.py Delivery.__init__: self.session = 0 → self.session = 1": _BY_GRANT,
+    "delivery.py Delivery.__init__: self.call = 0 → self.call = 1": _BY_GRANT,
+    "delivery.py Delivery.__init__: self.suspect = False → self.suspect = True": _BY_GRANT,
+    "delivery.py Delivery.__init__: self.overdue = False # its handler runs on, and its claim was given back → self.overdue = True # its handler runs on, and its claim was given back": _BY_GRANT,
+    "desk.py Desk.__init__: self.now_ms = 0 → self.now_ms = 1": _BY_TURN,
+    "desk.py Desk.__init__: self.entropy = 0 → self.entropy = 1": _BY_TURN,
+    "lane.py Lane.__init__: self.placed = False → self.placed = True": _BY_PLACE,
+    "lane.py Lane.__init__: self.turnover = 0.0 → self.turnover = 1.0": _BY_PLACE,
+    "lane.py Lane.__init__: self.due_ms = 0 → self.due_ms = 1": _PAST,
+    "lane.py Group.__init__: self.since_ms = 0 # when the message that runs now began, as far as the engine has seen → self.since_ms = 1 # when the message that runs now began, as far as the engine has seen": "it is written as soon as the group is handed out, before anything reads it",
+    "lanes.py Lanes.__init__: self.now_ms = 0 → self.now_ms = 1": _BY_TURN,
+    "lanes.py Lanes.free_keys: for lane in self._keys.remove([delivery.digest for delivery in deliveries if delivery.digest is not None]): → for lane in self._keys.remove([delivery.digest for delivery in deliveries if True]):": _NARROWED,
+    "lanes.py Lanes._take_group: if head.digest is not None and head.digest in keys: → if ((head.digest in keys)):": _NO_KEY,
+    "lanes.py Lanes._take_group: return [] → return None": "no group, as an empty one is: who asks looks only whether there is something",
 }

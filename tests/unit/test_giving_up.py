@@ -91,7 +91,7 @@ def test_what_cannot_be_processed_is_told_with_what_is_wrong(fatal: bool, error:
     assert [(note.kind, note.offset, note.error) for note in told(worker, Kind.UNUSABLE, Kind.GAVE_UP)] == [
         (kind, 0, error)
     ]
-    assert [delivery.error for delivery in worker.publishing] == [] if fatal else [error]
+    assert [delivery.error for delivery in worker.publishing] == ([] if fatal else [error])
 
 
 def test_a_dead_letter_carries_the_last_error_of_its_handler() -> None:

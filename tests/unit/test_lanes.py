@@ -125,7 +125,7 @@ def test_what_failed_is_handed_out_again_although_its_lane_has_more_out() -> Non
 def test_a_lane_that_backs_off_does_not_keep_the_next_one_waiting_for_a_turn() -> None:
     worker = loop(order=Order.KEY, **AT_LEAST)
     worker.engine.offer(1)
-    worker.deliver("x:a", "x:b", "y:c")
+    worker.deliver("x:a", "x:b").deliver("y:c", start=2)
     (group,) = worker.running
     group.results.append(ValueError())
     group.ended = True
@@ -189,13 +189,11 @@ def test_what_stands_behind_a_message_that_cannot_be_processed_waits_until_that_
 
 def test_a_message_that_cannot_be_processed_waits_for_what_stands_before_it() -> None:
     worker = fast()
-    worker.store_answers = False
-    worker.deliver("b", start=1)
+    worker.tick()
+    worker.engine.on_delivered(ROW[0], [Message("t", 0, 1)], [(b"b" * 16, None)])
     deliver_defect(worker, 2)
-    worker.store_answers = True
-    worker.answer(worker.last_exchange)
     worker.turn()
-    assert worker.publishing == []
+    assert (offsets(worker), worker.publishing) == ([[1]], [])
     worker.run()
 
     assert [delivery.offset for delivery in worker.publishing] == [2]
