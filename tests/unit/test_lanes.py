@@ -133,6 +133,9 @@ def test_a_lane_that_backs_off_does_not_keep_the_next_one_waiting_for_a_turn() -
     worker.engine.offer(1)
 
     assert [group.deliveries[0].offset for group in worker.engine.decide().groups] == [2]
+    worker.running.clear()
+    worker.engine.offer(1)
+    assert offsets(worker.pass_time(200)) == [[0]]
 
 
 # -------------------------------------------------------------------------------------------------------------- places

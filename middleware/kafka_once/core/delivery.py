@@ -15,7 +15,7 @@
     UNSETTLED    ended, but another holder had the key       CLAIM confirming · LEAVE over
     CONFIRMING   ended; its key is asked for once more       GRANTED completing · DUPLICATE over · REFUSED unsettled
     PUBLISHING   on its way to the dead-letter topic         FINISH completing · END over
-    RELEASING    the claim is given back                     RELEASED waiting · LEAVE over
+    RELEASING    the claim is given back                     RELEASED waiting
     OVER         has its outcome
 
 A message that ran is never run again here but through RELEASING or AGAIN: from COMPLETING no way leads to RUNNING.
@@ -103,7 +103,7 @@ TABLE: dict[Phase, dict[Event, Phase]] = {
     _P.UNSETTLED: {_E.CLAIM: _P.CONFIRMING, _E.LEAVE: _P.OVER},
     _P.CONFIRMING: {_E.GRANTED: _P.COMPLETING, _E.DUPLICATE: _P.OVER, _E.REFUSED: _P.UNSETTLED},
     _P.PUBLISHING: {_E.FINISH: _P.COMPLETING, _E.END: _P.OVER},
-    _P.RELEASING: {_E.RELEASED: _P.WAITING, _E.LEAVE: _P.OVER},
+    _P.RELEASING: {_E.RELEASED: _P.WAITING},
     _P.OVER: {},
 }
 
