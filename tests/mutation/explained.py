@@ -10,6 +10,9 @@ __all__ = ["EXPLAINED"]
 
 _NARROWED = "says to the type checker what is so already: a claim has a digest, an ownership its place in the log"
 _SAME_LENGTH = "an assertion: the store answers each question once"
+_SHORTCUT = "a shortcut of the usual message: what is left out is asked for all the same, and says the same"
+_TOGETHER = "settled one by one instead of together comes to the same: one call for many costs less"
+_PAST_THE_MOST = "both are past every limit of a wait: it keeps the integer small"
 _PAST = "any time that is past: the clock of a machine that has started stands behind it"
 _GROWS = "the number of a call only has to grow: nobody counts the calls by it"
 _OPENED = "nobody reads it before the session is opened, which sets it to a later time"
@@ -22,6 +25,9 @@ EXPLAINED: dict[str, str] = {
     "assignment.py Assignment._take_frontier_back: if partition.rewinds and partition.ownership is not None and offset is not None: → if ((partition.rewinds) and (partition.ownership is not None)):": _NARROWED,
     "correspondence.py Correspondence.__init__: self._last_call = 0 → self._last_call = 1": _GROWS,
     "correspondence.py Correspondence.__init__: self._renew_due_ms = 0 → self._renew_due_ms = 1": _OPENED,
+    "claiming.py Claiming._on_claimed: for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=True): → for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=False):": _SAME_LENGTH,
+    "claiming.py Claiming._on_claimed: if not blocked and (ordinary or self._starts(delivery, first=not starting)): → if not blocked and (((self._starts(delivery, first=not starting)))):": _SHORTCUT,
+    "claiming.py Claiming._on_completions: if settling and settling[-1].partition is not delivery.partition: → if ((settling)):": _TOGETHER,
     "correspondence.py Correspondence.__init__: self._trusted_until_ms = -1 → self._trusted_until_ms = (1)": _PAST,
     "correspondence.py Correspondence.__init__: self._trusted_until_ms = -1 → self._trusted_until_ms = -2": _PAST,
     "correspondence.py Correspondence.exchange: self._last_call += 1 → self._last_call += 2": _GROWS,
@@ -48,4 +54,5 @@ EXPLAINED: dict[str, str] = {
     "lanes.py Lanes.free_keys: for lane in self._keys.remove([delivery.digest for delivery in deliveries if delivery.digest is not None]): → for lane in self._keys.remove([delivery.digest for delivery in deliveries if True]):": _NARROWED,
     "lanes.py Lanes._take_group: if head.digest is not None and head.digest in keys: → if ((head.digest in keys)):": _NO_KEY,
     "lanes.py Lanes._take_group: return [] → return None": "no group, as an empty one is: who asks looks only whether there is something",
+    "retries.py backoff_ms: doublings = min(attempts - 1, 30) # 2**30 times anything is past every limit; keeps the integer small → doublings = min(attempts - 1, 31) # 2**30 times anything is past every limit; keeps the integer small": _PAST_THE_MOST,
 }

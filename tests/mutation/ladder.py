@@ -24,6 +24,7 @@ _ROOT = Path(__file__).parents[2]
 _UNIT = (
     "buffers",
     "calls",
+    "claiming",
     "claims",
     "cluster_change",
     "commits",
@@ -40,8 +41,10 @@ _UNIT = (
     "orders",
     "pace",
     "places",
+    "retries",
     "sharded",
     "start",
+    "suspects",
     "watch",
 )
 TESTS = [

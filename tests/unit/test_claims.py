@@ -1,9 +1,12 @@
 """The claim table, cell by cell; then what must hold for every record, whatever is asked."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
+from kafka_once import stores
 from kafka_once.core.claims import (
     SHORT_SESSION,
     ClaimAnswer,
@@ -19,6 +22,7 @@ from kafka_once.core.claims import (
     release,
 )
 
+SCRIPTS = Path(stores.__file__).parent
 ME, OTHER = 7, 8
 OWN, CALL, FENCE = 70, 5, 1000
 
@@ -76,7 +80,7 @@ class TestClaim:
         assert ask(MINE_NEWER) == (ClaimAnswer(Grant.STALE), MINE_NEWER)
 
     def test_a_living_holder_is_busy(self):
-        assert ask(OTHERS) == (ClaimAnswer(Grant.BUSY), OTHERS)
+        assert ask(OTHERS) == ((Grant.BUSY, 0, False, False, 0), OTHERS)
 
     @pytest.mark.parametrize(
         ("ran_alone", "vanished", "attempts"),
@@ -187,3 +191,27 @@ class TestWhatAlwaysHolds:
         for record, lives in itertools.product(RECORDS, (False, True)):
             answer, _ = ask(record, holder_lives=lives)
             assert bool(answer.fence) == (answer.grant in (Grant.ACQUIRED, Grant.RECLAIMED))
+
+
+def numbers_of(script: str) -> dict[str, int]:
+    """What stands there as `local A, B = 0, '\\1'`: the constants and their numbers."""
+    numbers = {}
+    for names, values in re.findall(r"^local ([A-Z_, ]+) = (.+)$", (SCRIPTS / script).read_text(), re.MULTILINE):
+        for name, value in zip(names.split(", "), values.split(", "), strict=False):
+            number = re.match(r"'?\\?(\d+)", value)
+            if number:
+                numbers[name] = int(number[1])
+    return numbers
+
+
+class TestTheStoresScripts:
+    @pytest.mark.parametrize(
+        ("answers", "names"),
+        [(Grant, Grant.__members__), (Completion, Completion.__members__), (Release, ["RELEASED", "NOT_HELD"])],
+    )
+    def test_have_the_same_numbers_for_the_answers(self, answers, names):
+        numbers = numbers_of("exchange.lua")
+        assert [numbers[name] for name in names] == [int(answer) for answer in answers] == list(range(len(answers)))
+
+    def test_keep_as_much_of_a_session(self):
+        assert numbers_of("done_keys.lua")["SHORT_SESSION"] == SHORT_SESSION

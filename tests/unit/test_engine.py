@@ -364,6 +364,7 @@ def test_a_message_that_kills_its_process_each_time_is_dead_lettered_and_its_nei
 
     assert deaths == 4  # once beside its neighbour, then three times alone
     assert [delivery.digest[:3] for delivery in worker.publishing if delivery.digest] == [b"bad"]
+    assert worker.publishing[0].reason == "attempts exhausted (3), its process ended each time"
     worker.publish().run_all()
     assert worker.outcomes()["dead_lettered"] == 1
     assert worker.count("failures") == 0

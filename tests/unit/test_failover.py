@@ -320,6 +320,8 @@ def test_a_claim_is_held_from_its_grant_until_its_completion_or_release_has_left
         (None, Grant.BUSY),
         (Freed(1, doubt=True, suspect=False), Grant.BUSY),
         (Claimed(2, 20, 1, 5), Grant.BUSY),
+        (Claimed(2, 20, 3, 5), Grant.BUSY),
+        (Claimed(2, 20, 4, 5), Grant.BUSY),
         (Claimed(1, 10, 3, 5), Grant.ACQUIRED),
         (Claimed(1, 10, 2, 5), Grant.BUSY),  # it may be done, which was forgotten
         (Claimed(1, 10, 4, 5), Grant.STALE),

@@ -29,15 +29,15 @@ def lanes(worker: Worker) -> int:
 
 
 def test_a_record_key_names_the_lane_and_a_message_without_one_is_a_lane_of_its_own() -> None:
-    def names(order: Order) -> list[object]:
-        namer = lane_namer(order)
+    def names(order: str) -> list[object]:  # as it stands in the settings
+        namer = lane_namer(Order(order))
         return [
             namer(Message("t", 0, offset, key=key)) for offset, key in enumerate((b"x", b"y", b"x", b"", None, None))
         ]
 
-    assert len(set(names(Order.PARTITION))) == 1
-    assert len(set(names(Order.NONE))) == 6
-    first, second, third, empty, *without = names(Order.KEY)
+    assert len(set(names("partition"))) == 1
+    assert len(set(names("none"))) == 6
+    first, second, third, empty, *without = names("key")
     assert first == third
     assert len({first, second, empty, *without}) == 5
 

@@ -11,6 +11,7 @@ from kafka_once.core.claims import ClaimAnswer, Completion, Grant
 from kafka_once.core.delivery import Event, Phase, step_all
 from kafka_once.core.events import Kind, Outcome
 from kafka_once.core.partition import Tenure
+from kafka_once.core.retries import backoff_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class Claiming:
         starting: list[Delivery] = []
         duplicates: list[Delivery] = []
         session, call = answers.session.number, answers.call
-        blocked = not (answers.session_lives and self._may_start(group[0].partition))
+        blocked = not self._may_start(group[0].partition)  # as it is if the session is over
         for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=True):
             if grant is Grant.DUPLICATE:
                 duplicates.append(delivery)
@@ -81,11 +82,11 @@ class Claiming:
                 delivery.refusals, delivery.overdue = 0, False
                 if doubt:
                     self._note_doubt(delivery)
-                ordinary = not (attempts or suspect or delivery.doubt or delivery.defect)
+                ordinary = not (attempts or delivery.doubt or delivery.defect)  # a suspect is in doubt, too
                 if not blocked and (ordinary or self._starts(delivery, first=not starting)):
                     starting.append(delivery)
                 else:  # behind one that cannot start now, everything of the lane is given back
-                    blocked = blocked or delivery.phase is not Phase.PUBLISHING
+                    blocked = delivery.phase is not Phase.PUBLISHING
                     if delivery.phase is Phase.READY and not delivery.held:
                         self._desk.give_back(delivery)
             else:
@@ -120,7 +121,6 @@ class Claiming:
             self._on_spent(delivery)
             return False
         if delivery.doubt and rules.dead_letter_doubts:
-            desk.suspects.leave(delivery)
             desk.condemn(delivery, "in doubt")
             return False
         if delivery.suspect and not delivery.alone:
@@ -132,7 +132,6 @@ class Claiming:
         return True
 
     def _on_defect(self, delivery: Delivery, defect: Defect) -> None:
-        self._desk.suspects.leave(delivery)
         if defect.fatal:
             self._desk.stop_for(delivery, defect.reason, defect.error)
         else:
@@ -144,7 +143,6 @@ class Claiming:
         Only if that is the policy. If it is to stop, each start tries once more: somebody may have mended the handler,
         or the process was killed from outside each time.
         """
-        self._desk.suspects.leave(delivery)
         ended = ", its process ended each time" if delivery.suspect else ""
         self._desk.condemn(delivery, f"attempts exhausted ({delivery.attempts}){ended}")
 
@@ -163,11 +161,12 @@ class Claiming:
         desk.lanes.free_keys(deliveries)
         desk.ran(deliveries)
         known = deliveries[0].partition.claimed_up_to
-        redelivered = [d for d in deliveries if known is not None and d.offset <= known]
+        assert known is not None  # they were claimed, so there is an ownership
+        redelivered = [d for d in deliveries if d.offset <= known]
         if redelivered:
             desk.settle(redelivered, Outcome.REDELIVERY)
         if len(redelivered) < len(deliveries):
-            desk.settle([d for d in deliveries if known is None or d.offset > known], Outcome.REPEAT)
+            desk.settle([d for d in deliveries if d.offset > known], Outcome.REPEAT)
 
     def _on_refused(self, delivery: Delivery, grant: Grant) -> None:
         """Not ours now. The lane waits; other lanes go on."""
@@ -327,4 +326,4 @@ def _outcome_of(delivery: Delivery) -> Outcome:
 
 
 def _busy_ms(refusals: int) -> int:
-    return min(_BUSY_FIRST_MS << min(refusals - 1, 10), _BUSY_MOST_MS)
+    return backoff_ms(refusals, _BUSY_FIRST_MS, _BUSY_MOST_MS, jitter=0.0)

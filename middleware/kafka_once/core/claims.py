@@ -169,11 +169,11 @@ def claim(  # noqa: PLR0911  (one return per row of the table; the facts of one 
         claimed = Claimed(session, ownership, call, fence, record.attempts, record.doubt, record.suspect, alone)
         return _granted(Grant.ACQUIRED, claimed)
     if record.session == session:
+        if record.call > call:
+            return _STALE, record
         if record.call == call:
             # The doubt of a takeover is in the record, so the repeated answer can say it again (hole 4).
             return _granted(Grant.ACQUIRED, record)
-        if record.call > call:
-            return _STALE, record
         taken = record._replace(ownership=ownership, call=call, fence=fence, alone=alone)
         return _granted(Grant.ACQUIRED, taken)
     if holder_lives:

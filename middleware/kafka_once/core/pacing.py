@@ -32,7 +32,7 @@ class Pace:
         """A group of so many messages took so long."""
         each = took_ms / messages
         known = self._each_ms
-        self._each_ms = each if known is None or each > known else known + (each - known) * _WEIGHT
+        self._each_ms = each if known is None else max(each, known + (each - known) * _WEIGHT)
         # At most doubling keeps one lucky measurement from claiming hundreds.
         wanted = int(self._budget_ms / max(self._each_ms, 1e-6))
         self._size = max(1, min(wanted, self._size * 2, self._limit))

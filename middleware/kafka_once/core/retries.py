@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum, auto
 
 from kafka_once.errors import ConfigurationError, InDoubt, MessageError, NeverCompleted
 
 __all__ = ["Verdict", "backoff_ms", "classify"]
 
 
-class Verdict(StrEnum):
-    RETRY = "retry"
+class Verdict(Enum):
+    RETRY = auto()
     """Nothing happened, run me again: what raising an ordinary exception says."""
 
-    REJECT = "reject"
+    REJECT = auto()
     """Trying again cannot help: the failure policy decides at once."""
 
-    DOUBT = "doubt"
+    DOUBT = auto()
     """The handler cannot know whether its effect happened: the in-doubt policy decides."""
 
-    ABANDONED = "abandoned"
+    ABANDONED = auto()
     """Handed out, and nobody will say what became of it: in doubt, but no failed attempt."""
 
-    FATAL = "fatal"
+    FATAL = auto()
     """The process is to end (`SystemExit`, `KeyboardInterrupt`, a handler set up wrongly): never a success; release
     and stop."""
 
