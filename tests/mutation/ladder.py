@@ -84,10 +84,12 @@ class Baseline:
     failed: dict[str, str] = field(default_factory=dict)
 
     def chosen(self, mutant: Mutant) -> list[str]:
-        """The rungs that can see it, the fastest first."""
-        lines = range(mutant.first, mutant.last + 1) if mutant.where else range(0)
+        """The rungs that can see it, the fastest first. What is evaluated at import any of them may see."""
+        if not mutant.where:
+            return sorted(self.seconds, key=lambda name: (self.seconds[name], name))
+        lines = range(mutant.first, mutant.last + 1)
         seen = set().union(*(self.touched.get((mutant.file, line), set()) for line in lines))
-        if not seen:  # evaluated at import, or never
+        if not seen:  # nothing comes there
             seen = set().union(*(rungs for (file, _), rungs in self.touched.items() if file == mutant.file))
         return sorted(seen or self.seconds, key=lambda name: (self.seconds[name], name))
 
