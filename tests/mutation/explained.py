@@ -20,6 +20,7 @@ _BY_GRANT = "the grant of its claim writes it, before anything reads it; without
 _BY_PLACE = "a lane takes a place, which writes it, before it leaves one, which reads it"
 _BY_TURN = "every turn begins with the time and the random bits, before anything is told or asked"
 _NO_KEY = "says to the type checker what is so already: None is no key in flight"
+_SET_FIRST = "set before it is looked at: with the start position, and with the first unsettled offset"
 
 EXPLAINED: dict[str, str] = {
     "assignment.py Assignment._take_frontier_back: if partition.rewinds and partition.ownership is not None and offset is not None: → if ((partition.rewinds) and (partition.ownership is not None)):": _NARROWED,
@@ -55,4 +56,7 @@ EXPLAINED: dict[str, str] = {
     "lanes.py Lanes._take_group: if head.digest is not None and head.digest in keys: → if ((head.digest in keys)):": _NO_KEY,
     "lanes.py Lanes._take_group: return [] → return None": "no group, as an empty one is: who asks looks only whether there is something",
     "retries.py backoff_ms: doublings = min(attempts - 1, 30) # 2**30 times anything is past every limit; keeps the integer small → doublings = min(attempts - 1, 31) # 2**30 times anything is past every limit; keeps the integer small": _PAST_THE_MOST,
+    "partition.py Partition.__init__: self.rewinds = False → self.rewinds = True": _SET_FIRST,
+    "partition.py Partition.__init__: self.take_due_ms = 0 → self.take_due_ms = 1": _PAST,
+    "partition.py Partition.__init__: self.alive_ms = 0 → self.alive_ms = 1": _SET_FIRST,
 }

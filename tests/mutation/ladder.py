@@ -22,6 +22,7 @@ __all__ = ["TESTS", "Baseline", "Rung", "baseline", "with_rungs"]
 
 _ROOT = Path(__file__).parents[2]
 _UNIT = (
+    "assignment",
     "buffers",
     "calls",
     "claiming",
@@ -45,7 +46,12 @@ _UNIT = (
     "sharded",
     "start",
     "suspects",
+    "rules",
+    "sharded",
+    "start",
+    "turns",
     "watch",
+    "words",
 )
 TESTS = [
     *(f"tests/unit/test_{name}.py" for name in _UNIT if (_ROOT / f"tests/unit/test_{name}.py").exists()),

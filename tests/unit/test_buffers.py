@@ -34,6 +34,19 @@ def test_a_partition_is_paused_when_it_holds_its_share_of_the_bytes() -> None:
     assert worker.paused == set()
 
 
+def test_what_is_over_is_not_held_and_a_partition_that_holds_a_byte_less_is_not_full() -> None:
+    (group,) = deliver_large(Worker().own(), 1, 1_000).running
+    worker = Worker(buffer_bytes=3 * group.deliveries[0].size + 1).own()
+    for start in range(0, 30, 3):
+        deliver_large(worker, 3, 1_000, start=start)
+        assert worker.paused == set()
+        worker.run_all()
+
+    deliver_large(worker, 3, 1_000, start=30)
+    deliver_large(worker, 1, 1_000, start=33)
+    assert worker.paused == {ROW[0]}
+
+
 def test_the_last_partition_has_all_of_the_bytes() -> None:
     worker = Worker(buffer_bytes=1_000_000).own(*ROW[:2])
     worker.engine.on_lost(ROW[1:2])

@@ -45,12 +45,24 @@ def test_what_is_paused_does_not_count() -> None:
     assert worker.engine.hungry() is False
 
 
+def test_one_partition_that_is_nearly_full_is_enough() -> None:
+    worker = fast(ROW[0], ROW[1], buffer=20)
+    worker.deliver(*"abcdefghijklmnop", start=1)
+
+    assert worker.engine.hungry() is False
+
+
+def test_more_is_wanted_where_nothing_is_assigned() -> None:
+    """However small a buffer is: Kafka is asked, and gives partitions."""
+    assert Worker(buffer=1).engine.hungry() is True
+
+
 def test_with_slow_handlers_a_partition_that_has_nothing_to_do_wants_more() -> None:
-    worker = Worker(buffer=4).own(*ROW[:2])
-    worker.deliver(*"abcd"[:3])
+    worker = Worker(buffer=4).own(*ROW[:3])
+    worker.deliver(*"abc").deliver("d", partition=ROW[1])
     assert worker.engine.hungry() is True
 
-    worker.deliver("e", partition=ROW[1])
+    worker.deliver("e", partition=ROW[2])
 
     assert worker.engine.hungry() is False
 

@@ -410,6 +410,7 @@ def test_suspects_that_wait_are_claimed_anew_under_the_next_session() -> None:
     worker = two_suspects(lease_ms=LEASE_MS)
     worker.die()
     worker.turn()
+    assert [ask.digest[:1] for ask in released(worker)] == [b"b"]
     worker.pass_time(1_000)
     worker.run()
     worker.pass_time(1_000)

@@ -60,6 +60,7 @@ EVERY_ROW = [
     (ours(150, topic_id="topic-1"), None, {}, Case.TOPIC_RECREATED, 100, True, False),
     (ours(150, topic_id="topic-1"), 160, {}, Case.COMMIT_LOST, 160, True, False),
     (None, None, {"earlier_topic": True}, Case.TOPIC_RECREATED, 100, True, False),
+    (None, 150, {"earlier_topic": True}, Case.OFFSETS_GONE, 150, True, False),
 ]
 
 
@@ -80,6 +81,12 @@ def test_no_row_is_missing_and_each_is_tested():
     assert sorted(tested) == sorted(case for case, _ in ROWS.values())
 
 
+def test_what_was_committed_for_an_earlier_topic_is_compared_with_nothing():
+    for frontier in (140, 150, 160):
+        found = start(ours(150, topic_id="topic-1"), frontier)
+        assert (found.case, found.offset, found.commit) == (Case.COMMIT_LOST, frontier, True)
+
+
 def test_a_position_comes_with_its_leader_epoch():
     assert start(ours(150), 140).leader_epoch == 7
     assert start(ours(150), 160).leader_epoch == 5
@@ -94,6 +101,7 @@ def test_a_new_group_starts_where_the_user_says():
     assert start(reset=LATEST).offset == 200
     refused = start(reset=ERROR)
     assert "auto.offset.reset" in refused.stop
+    assert (refused.commit, refused.rewind) == (False, False)
 
 
 def test_what_the_user_says_of_new_groups_counts_for_no_other():
@@ -159,6 +167,18 @@ def test_without_a_store_nothing_is_missed():
     assert start(ours(150, epoch=5), None, epoch=0, policy=STOP).findings == ()
 
 
+def test_what_is_known_without_a_store_is_enough():
+    """No epoch was taken, and nobody remembers an earlier topic."""
+    assert decide(Facts(LOG, ours(150, epoch=1), NAME), EARLIEST, STOP).findings == ()
+    first = decide(Facts(LOG, None, NAME), LATEST, STOP)
+    assert (first.case, first.offset, first.stop) == (Case.FIRST, 200, "")
+
+
+def test_what_an_earlier_topic_was_committed_under_tells_nothing_of_the_stores_memory():
+    found = start(ours(150, topic_id="topic-1", epoch=9), None, epoch=1)
+    assert cases(found) == [Case.TOPIC_RECREATED]
+
+
 # -------------------------------------------------------------------------------------------------------------- the log
 
 
@@ -169,6 +189,12 @@ def test_what_retention_deleted_is_counted_and_reading_goes_on_behind_it():
     assert (finding.case, finding.times) == (Case.MESSAGES_DELETED, 40)
     assert "offsets 60 to 99 were deleted" in finding.text
     assert "offsets 60 to 99" in start(ours(60), 50, policy=STOP).stop
+
+
+def test_a_single_message_that_was_deleted_is_told():
+    found = start(ours(99))
+    assert [(finding.case, finding.times) for finding in found.findings] == [(Case.MESSAGES_DELETED, 1)]
+    assert found.offset == 100
 
 
 @pytest.mark.parametrize(
@@ -252,6 +278,33 @@ def test_what_stops(policy, stops):
     assert {case for case, found in stopped.items() if found.stop} == stops
     for case in stops:
         assert "go_on" in stopped[case].stop, "what to do stands in the sentence"
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        (Case.OFFSETS_GONE, "the group has no committed offset any more; goes on at the stored frontier 150"),
+        (Case.COMMIT_LOST, "committed is 150, the stored frontier is 160: goes on there"),
+        (Case.RESET_BACK, "somebody set the group's offset back from 160 to 150: goes on there"),
+        (
+            Case.RESET_AHEAD,
+            "somebody committed 150, the stored frontier is 140: what lies between was not settled here",
+        ),
+        (Case.TOPIC_RECREATED, "the topic was deleted and made anew: starts at the new log's start 100"),
+        (Case.MEMORY_LOST, "the commit at 150 carries our epoch 3, and the store gave us 1: it forgot"),
+        (Case.MESSAGES_DELETED, "offsets 60 to 99 were deleted before they were read"),
+        (Case.LOG_TRUNCATED, "position 201 is not in the log, which goes from 100 to 200: it was truncated"),
+    ],
+)
+def test_what_a_person_is_told(case, sentence):
+    (finding,) = REPORTED[case]
+    assert (finding.text, finding.times) == (sentence, 40 if case is Case.MESSAGES_DELETED else 1)
+
+
+def test_the_first_reason_not_to_start_is_the_one_that_is_told():
+    found = start(ours(60, epoch=9), epoch=1, policy=STOP)
+    assert cases(found) == [Case.MEMORY_LOST, Case.MESSAGES_DELETED]
+    assert found.stop.startswith("the commit at 60 carries our epoch 9")
 
 
 def test_each_case_that_is_reported_has_a_sentence_a_kind_and_a_counter():

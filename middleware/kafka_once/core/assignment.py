@@ -287,8 +287,8 @@ class Assignment:
             self._locate(partition)
         elif partition.rewinds:  # that frontier does not count
             self._take_frontier_back(partition)
-        else:
-            partition.floor = max(partition.floor, ownership.frontier[0] if ownership.frontier else 0)
+        elif ownership.frontier is not None:
+            partition.floor = max(partition.floor, ownership.frontier[0])
         if partition.located:
             self._own(partition, f"ownership {ownership.number}, epoch {ownership.epoch}")
 

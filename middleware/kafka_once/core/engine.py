@@ -61,7 +61,6 @@ class Engine:
         self._claiming = Claiming(self._desk, self._settle_first)
         self._commits = Commits(rules.commit_every_ms, rules.mark)
         self._partitions = Assignment(self._desk, self._claiming, order_of, self._commits.urge)
-        self._left = False
         self._rejoin_why = ""
 
     # ---------------------------------------------------------------------------------------------------- looked at
@@ -163,10 +162,6 @@ class Engine:
     def stop(self, error: BaseException | None = None) -> None:
         """Drain: no intake, what runs ends. The first error is the reason that the user is told."""
         self._desk.stop(error)
-        self._leave_all()
-
-    def _leave_all(self) -> None:
-        self._left = True
         self._partitions.leave_all()
 
     # ------------------------------------------------------------------------------------------------------ partitions
@@ -182,7 +177,7 @@ class Engine:
     def on_passed(self, name: TopicPartition, offset: int) -> None:
         """The log holds nothing below `offset` that was not delivered."""
         partition = self._partitions.get(name)
-        if partition is not None and partition.located:
+        if partition is not None:
             partition.frontier.pass_to(offset)
 
     def on_deleted(self, name: TopicPartition, first: int, behind: int) -> None:
@@ -278,8 +273,8 @@ class Engine:
             if result.verdict == "ok":
                 self.counters.add("commits")
                 if partition is not None and result.mark.offset <= (partition.frontier.next_offset or 0):
-                    partition.committed = max(result.mark.offset, partition.committed or 0)
-                    self._start_awaiting(partition)  # else the answer is to a commit of an earlier assignment
+                    partition.committed = committed = max(result.mark.offset, partition.committed or 0)
+                    self._start_awaiting(partition, committed)  # else it answers a commit of an earlier assignment
                 continue
             self.counters.add("commits_refused")
             self._desk.note(Kind.COMMIT_REFUSED, partition, text=f"{result.mark.partition}: {result.reason}")
@@ -294,12 +289,11 @@ class Engine:
         if partition.tenure is Tenure.GONE:
             for delivery in deliveries:
                 self._desk.leave_unrun(delivery)
-            return
-        partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
-        self._commits.urge()
+        else:
+            partition.awaiting.append((deliveries[-1].offset + 1, deliveries))
+            self._commits.urge()
 
-    def _start_awaiting(self, partition: Partition) -> None:
-        committed = partition.committed or 0
+    def _start_awaiting(self, partition: Partition, committed: int) -> None:
         starting: list[Delivery] = []
         while partition.awaiting and partition.awaiting[0][0] <= committed:
             _, deliveries = partition.awaiting.pop(0)
@@ -321,11 +315,11 @@ class Engine:
     def decide(self) -> Effects:
         """What to do now."""
         desk = self._desk
-        if desk.stopping and not self._left:
-            self._leave_all()
         self._on_due()
         desk.watch.look()
-        if not desk.stopping:
+        if desk.stopping:  # perhaps by ourselves, since the last turn
+            self._partitions.leave_all()
+        else:
             desk.effects.rejoin = self._rejoin_why
         if desk.talk is None:
             self._choose()
@@ -354,7 +348,7 @@ class Engine:
         if joining:
             return [talk.take(now_ms, joining)] if talk.idle else []
         claims: list[list[Delivery]] = []
-        if talk.trusted(now_ms) and not self._desk.stopping and not talk.reminder.pending():
+        if talk.trusted(now_ms) and not talk.reminder.pending():
             claiming = self._claiming
             claims = [*claiming.choose_suspect(), *self._choose(), *claiming.choose_confirmations()]
         call = talk.exchange(now_ms, claims)

@@ -32,12 +32,12 @@ class Frontier:
         """Where reading starts, before anything is delivered; with the leader epoch of the message before it."""
         assert not self._open, "begun with deliveries open"
         self._position = offset
-        self._epochs = deque([(-1, leader_epoch)])
+        self._epochs = deque([(offset, leader_epoch)])
 
     def pass_to(self, offset: int) -> None:
         """The log holds nothing more below `offset`: markers, aborted and compacted records are passed (D08)."""
-        if self._position is not None and offset > self._position:
-            self._position = offset
+        if self._position is not None:
+            self._position = max(offset, self._position)
 
     def deliver_all(self, messages: Sequence[Message]) -> None:
         """Messages in the order of delivery."""
@@ -88,9 +88,11 @@ class Frontier:
     def leader_epoch(self) -> int | None:
         """Of the last message before `next_offset`: what has to be committed with it (KIP-320)."""
         following = self.next_offset
-        while len(self._epochs) > 1 and following is not None and self._epochs[1][0] < following:
+        if following is None:
+            return None
+        while len(self._epochs) > 1 and self._epochs[1][0] < following:
             self._epochs.popleft()
-        return self._epochs[0][1] if self._epochs else None
+        return self._epochs[0][1]
 
     @property
     def span(self) -> int:

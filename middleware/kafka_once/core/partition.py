@@ -127,7 +127,9 @@ class Partition:
 
     @property
     def topic_id(self) -> str:
-        return "" if self.log is None else self.log.topic_id
+        """Asked for only when it was looked up."""
+        assert self.log is not None
+        return self.log.topic_id
 
     @property
     def held(self) -> bool:

@@ -62,7 +62,7 @@ class Rules:
     commit_every_ms: int = 500
     store_depth: int = 1
     instance: str | None = None
-    stall_ms: int = 40_000
+    stall_ms: int = 44_000
     stalled_after_ms: int = 60_000
     deadline_ms_of: Callable[[str], int | None] = lambda _topic: None
     stop_on_hung: bool = False

@@ -108,7 +108,7 @@ class Finding(NamedTuple):
 
     case: Case
     text: str
-    times: int = 1
+    times: int
 
 
 @dataclass(slots=True)
@@ -161,18 +161,23 @@ _STOPS: dict[ConflictPolicy, set[Case]] = {
     ConflictPolicy.GO_ON: set(),
 }
 
-# One sentence per case, and what a person can do where it may stop.
+# One sentence per case, of the facts that it has, and what a person can do where it may stop.
 _TEXTS: dict[Case, str] = {
-    Case.OFFSETS_GONE: "the group has no committed offset any more; goes on at the stored frontier {frontier}",
-    Case.COMMIT_LOST: "committed is {committed}, the stored frontier is {frontier}: goes on there",
-    Case.RESET_BACK: "somebody set the group's offset back from {frontier} to {committed}: goes on there",
+    Case.OFFSETS_GONE: "the group has no committed offset any more; goes on at the stored frontier {frontier[0]}",
+    Case.COMMIT_LOST: "committed is {committed.offset}, the stored frontier is {frontier[0]}: goes on there",
+    Case.RESET_BACK: "somebody set the group's offset back from {frontier[0]} to {committed.offset}: goes on there",
     Case.RESET_AHEAD: (
-        "somebody committed {committed}, the stored frontier is {frontier}: what lies between was not settled here"
+        "somebody committed {committed.offset}, the stored frontier is {frontier[0]}: "
+        "what lies between was not settled here"
     ),
-    Case.TOPIC_RECREATED: "the topic was deleted and made anew: starts at the new log's start {start}",
-    Case.MEMORY_LOST: "the commit at {committed} carries our epoch {marked}, and the store gave us {epoch}: it forgot",
+    Case.TOPIC_RECREATED: "the topic was deleted and made anew: starts at the new log's start {log.start}",
+    Case.MEMORY_LOST: (
+        "the commit at {committed.offset} carries our epoch {mark.epoch}, and the store gave us {epoch}: it forgot"
+    ),
     Case.MESSAGES_DELETED: "offsets {position} to {before_start} were deleted before they were read",
-    Case.LOG_TRUNCATED: "position {position} is not in the log, which goes from {start} to {end}: it was truncated",
+    Case.LOG_TRUNCATED: (
+        "position {position} is not in the log, which goes from {log.start} to {log.end}: it was truncated"
+    ),
 }
 
 _REMEDIES: dict[Case, str] = {
@@ -232,12 +237,12 @@ def _whose(facts: Facts) -> Whose:
 def _stored(facts: Facts) -> Stored:
     if facts.frontier is None:
         return Stored.NONE
-    if _whose(facts) in (Whose.NOBODYS, Whose.EARLIER) or facts.committed is None:
+    if facts.committed is None or _whose(facts) is Whose.EARLIER:
         return Stored.AHEAD
     frontier, committed = facts.frontier[0], facts.committed.offset
-    if frontier == committed:
-        return Stored.SAME
-    return Stored.AHEAD if frontier > committed else Stored.BEHIND
+    if frontier > committed:
+        return Stored.AHEAD
+    return Stored.SAME if frontier == committed else Stored.BEHIND
 
 
 def _place(facts: Facts, source: _From, reset: StartReset) -> tuple[int, int | None]:
@@ -253,8 +258,11 @@ def _place(facts: Facts, source: _From, reset: StartReset) -> tuple[int, int | N
 
 def _forgot(facts: Facts) -> bool:
     """An epoch only grows: one that a commit carries was given out before."""
+    if _whose(facts) is not Whose.OURS:
+        return False
     mark = _mark_of(facts)
-    return mark is not None and _whose(facts) is Whose.OURS and 0 < facts.epoch <= mark.epoch
+    assert mark is not None
+    return 0 < facts.epoch <= mark.epoch
 
 
 def _hold_against_log(start: Start, log: LogBounds) -> list[tuple[Case, int]]:
@@ -271,17 +279,7 @@ def _hold_against_log(start: Start, log: LogBounds) -> list[tuple[Case, int]]:
 
 
 def _report(start: Start, facts: Facts, found: list[tuple[Case, int]], position: int, policy: ConflictPolicy) -> None:
-    mark = _mark_of(facts)
-    values = {
-        "committed": facts.committed.offset if facts.committed else "nothing",
-        "frontier": facts.frontier[0] if facts.frontier else "none",
-        "marked": mark.epoch if mark else 0,
-        "epoch": facts.epoch,
-        "position": position,
-        "start": facts.log.start,
-        "before_start": facts.log.start - 1,
-        "end": facts.log.end,
-    }
+    values = facts._asdict() | {"mark": _mark_of(facts), "position": position, "before_start": facts.log.start - 1}
     start.findings = tuple(Finding(case, _TEXTS[case].format_map(values), count) for case, count in found)
     for finding in start.findings:
         if refuses(policy, finding.case) and not start.stop:
