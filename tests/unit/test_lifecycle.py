@@ -134,8 +134,9 @@ def test_a_takeover_in_doubt_is_told_with_its_offset() -> None:
 # ----------------------------------------------------------------------------------------- partitions come and go
 
 
-def test_what_is_assigned_while_it_stops_is_paused_and_nothing_of_it_is_taken() -> None:
-    worker = Worker().own()
+@pytest.mark.parametrize("rules", [{}, AT_LEAST])
+def test_what_is_assigned_while_it_stops_is_paused_and_nothing_of_it_is_taken(rules: dict[str, object]) -> None:
+    worker = Worker(**rules).own()
     worker.engine.stop()
     worker.turn()
     assert worker.paused == {ROW[0]}
@@ -145,6 +146,7 @@ def test_what_is_assigned_while_it_stops_is_paused_and_nothing_of_it_is_taken() 
     worker.own(ROW[1])
 
     assert worker.paused == set(ROW[:2])
+    assert [seek.partition for seek in worker.sought] == ROW[:1]
     assert kinds(worker) == [Kind.ASSIGNED]
     assert [call for call in worker.calls[asked:] if isinstance(call, TakeOwnerships)] == []
     assert worker.deliver("a", partition=ROW[1]).outcomes() == {"handed_back": 1}

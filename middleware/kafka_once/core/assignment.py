@@ -95,8 +95,8 @@ class Assignment:
             order = self._order_of(name.topic) if self._order_of else self._rules.order
             partition = self._partitions[name] = Partition(name, self._pace(name.topic), order)
             if desk.stopping:
-                partition.tenure = Tenure.LEAVING
-            if desk.all_paused or desk.stopping:
+                partition.tenure = Tenure.LEAVING  # paused with the others, in the next turn
+            if desk.all_paused:
                 desk.pause(partition)
             desk.note(Kind.ASSIGNED, partition)
         self._share_memory()
