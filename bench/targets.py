@@ -112,7 +112,7 @@ def _keys(results: Results) -> float | None:
 
 
 def _turnover(results: Results) -> float | None:
-    """The last probe against the one at which nothing had expired yet."""
+    """The last row against the third one, by which as much is held as ever will be."""
     measure = results.measures.get("turnover")
     if measure is None:
         return None
