@@ -1,5 +1,6 @@
 """`python -m tests.prove`: everything that shows that the promise is kept, on all cores; `--long` for the night.
 
+What `--long` has come to is kept in build/prove: stopped, it goes on from there, as long as the code is the same.
 The last line is JSON: schedules, states, checks evaluated, violations, bugs caught and all, seconds. Exit code 1 if
 something was violated, if a wrong variant escaped, if a search did not end, or if a campaign was vacuous.
 """
@@ -7,8 +8,10 @@ something was violated, if a wrong variant escaped, if a search did not end, or 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import pickle
 import sys
 import time
 from collections import Counter
@@ -16,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from tests.exhaustive import scopes
@@ -28,6 +32,7 @@ from tests.simulation.variants import VARIANTS, row_of
 __all__ = ["PARTS", "Part", "main"]
 
 PARTS = ("worlds", "seeds", "crashes", "bugs")
+_ROOT = Path(__file__).parents[1]
 _CHUNK = 250
 _NON_VACUOUS_FROM = 500
 
@@ -87,6 +92,39 @@ def _variant(number: int) -> Part:
     return Part([text], schedules=played.seed - variant.first + 1, bugs=1, caught=1)
 
 
+class _Kept:
+    """What tasks of earlier runs on the same code have found, and how long those runs took."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self.parts: dict[str, Part] = {}
+        self.seconds = 0.0
+        self._file = _ROOT / f"build/prove/{_digest()}.pickles" if keep else None
+        if self._file is not None and self._file.exists():
+            with self._file.open("rb") as file:
+                while file.peek(1):
+                    task, part, self.seconds = pickle.load(file)
+                    self.parts[task] = part
+
+    def add(self, task: str, part: Part, seconds: float) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("ab") as file:
+                pickle.dump((task, part, seconds), file)
+
+
+def _digest() -> str:
+    """Of the code under test, and of what tests it."""
+    whole = hashlib.sha256()
+    for folder in ("middleware", "tests/exhaustive", "tests/simulation"):
+        for path in sorted((_ROOT / folder).rglob("*.py")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _name(task: tuple[Any, ...]) -> str:
+    return f"{task[0].__name__}{task[1:]}"
+
+
 def _tasks(parts: Collection[str], *, long: bool, seeds: int) -> Iterator[tuple[Any, ...]]:
     """The long ones first, so that all cores end together."""
     if "worlds" in parts:
@@ -110,10 +148,14 @@ def main() -> int:
     parts = arguments.only or PARTS
     seeds = arguments.seeds or (100_000 if arguments.long else 5_000)
     began_s, whole, seen = time.monotonic(), Part(), Campaign()
+    kept = _Kept(keep=arguments.long)
+    tasks = list(_tasks(parts, long=arguments.long, seeds=seeds))
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        waiting = [pool.submit(*task) for task in _tasks(parts, long=arguments.long, seeds=seeds)]
-        for future in waiting:
-            part = future.result()
+        waiting = [None if _name(task) in kept.parts else pool.submit(*task) for task in tasks]
+        for task, future in zip(tasks, waiting, strict=True):
+            part = kept.parts[_name(task)] if future is None else future.result()
+            if future is not None:
+                kept.add(_name(task), part, kept.seconds + time.monotonic() - began_s)
             print(*part.lines, sep="\n", end="\n" if part.lines else "", flush=True)
             whole.add(part)
             if part.campaign is not None:
@@ -123,7 +165,7 @@ def main() -> int:
         whole.violations += [f"it never happened: {what}" for what in seen.missing()]
     if not whole.evaluated and parts != ["bugs"]:
         whole.violations.append("nothing was checked")
-    print(json.dumps(_summary(whole, time.monotonic() - began_s)))
+    print(json.dumps(_summary(whole, kept.seconds + time.monotonic() - began_s)))
     return 1 if whole.violations else 0
 
 
