@@ -44,7 +44,6 @@ EXPLAINED: dict[str, str] = {
     "delivery.py Delivery.__init__: self.session = 0 → self.session = 1": _BY_GRANT,
     "delivery.py Delivery.__init__: self.call = 0 → self.call = 1": _BY_GRANT,
     "delivery.py Delivery.__init__: self.suspect = False → self.suspect = True": _BY_GRANT,
-    "delivery.py Delivery.__init__: self.overdue = False # its handler runs on, and its claim was given back → self.overdue = True # its handler runs on, and its claim was given back": _BY_GRANT,
     "desk.py Desk.__init__: self.now_ms = 0 → self.now_ms = 1": _BY_TURN,
     "desk.py Desk.__init__: self.entropy = 0 → self.entropy = 1": _BY_TURN,
     "lane.py Lane.__init__: self.placed = False → self.placed = True": _BY_PLACE,

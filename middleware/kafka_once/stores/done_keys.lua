@@ -1,10 +1,11 @@
 -- Done keys: where they stand, and how they are forgotten. This text stands before each script that touches them, and is
 -- the only place that knows of windows, parts and buckets.
 --
--- A digest's first two bytes choose its bucket, in a wide window the third as well. A bucket is one string of records, the other 14 bytes of a digest and two
--- of value each, in the order in which they were done. It is the value of a hash's field, the field is the two bytes:
--- so a done key takes hardly more than its record, and all buckets that a call needs are read and written by one command
--- for each hash. A hash is a part of a window: small enough to be moved, or deleted, without anybody waiting for it.
+-- A digest's first two bytes choose its bucket, in a wide window the third as well. A bucket is one string of records,
+-- the other 14 bytes of a digest and two of value each, in the order in which they were done. It is the value of a
+-- hash's field, the field is the two bytes: so a done key takes hardly more than its record, and all buckets that a call
+-- needs are read and written by one command for each hash. A hash is a part of a window: small enough to be moved, or
+-- deleted, without anybody waiting for it.
 --
 -- A window is a stretch of time that ends after remember_ms, or when its buckets are full. It is looked at for remember_ms
 -- after its end, so two are in sight as a rule and some more while a namespace grows; what was completed at its end is
