@@ -28,6 +28,7 @@ from kafka_once.core.events import Outcome
 from kafka_once.core.rules import OpenSession, StoreCall
 from kafka_once.errors import StoreRefused
 from kafka_once.stores.memory import MemoryState
+from tests.simulation.amnesia import HELD_TO_IN_AMNESIA
 from tests.simulation.checkers import Checker
 from tests.simulation.group import Commit
 from tests.simulation.history import AtRest, Event, Over
@@ -62,6 +63,15 @@ FAULT_KINDS = (
     "publish",  # the same for a dead letter
     "failover",  # the store forgets its last write
 )
+
+
+_TAKES_ALONG = {"crash", "pause", "lapse", "stop", "refusal"}
+
+
+def _held_to(faults: Mapping[str, int]) -> list[type[Checker]]:
+    """What is promised. Who ends, or is away for a lease, takes along what only he knew of what a failover forgot."""
+    less = "failover" in faults and not _TAKES_ALONG.isdisjoint(faults)
+    return [kind for kind in (HELD_TO_IN_AMNESIA if less else CHECKERS) if kind not in AT_THE_STORE]
 
 
 class Violated(Exception):
@@ -168,7 +178,7 @@ class SmallWorld(World):
     """`faults` is what is left of each kind. `checkers` judge while it happens."""
 
     def __init__(self, plan: Plan, faults: Mapping[str, int], build: Build | None = None, *, joined: bool) -> None:
-        self.checkers: list[Checker] = [kind(plan.terms) for kind in CHECKERS if kind not in AT_THE_STORE]
+        self.checkers: list[Checker] = [kind(plan.terms) for kind in _held_to(faults)]
         self._wanting: dict[type, list[Callable[[Any], None]]] = {}
         super().__init__(plan, build or Build())
         self.random = _Fixed()  # type: ignore[assignment]
