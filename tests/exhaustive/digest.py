@@ -353,9 +353,9 @@ class _Walk:
     def kept(self, owner: reminder.Reminder, kept: Any) -> None:
         """What would be said again to another server; nothing if no other will come."""
         if "failover" in self._world.faults or owner._server != self.server:
-            for sent_ms, completes, releases, ends in kept:
+            for sent_ms, completed, releases, ends in kept:
                 self.add(min(self.now_ms - sent_ms, _REMEMBERED_MS))
-                self.walk([*completes, *releases])
+                self.walk([*reminder._asks_of(completed), *releases])
                 _rank_all("ownership")(self, owner, ends)
 
     def opened(self, token: int) -> None:

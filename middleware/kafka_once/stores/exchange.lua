@@ -156,6 +156,14 @@ end
 
 -- ------------------------------------------------------------------------------------------------------- the three verbs
 
+-- Most records of a piece are one and the same string: those of what was claimed together.
+local holders = setmetatable({}, {
+  __index = function(known, record)
+    known[record] = struct.unpack('<I8', record, 7)
+    return known[record]
+  end,
+})
+
 local function complete(digest, holder, dead_lettered)
   local record = records[digest] or known_done[digest]
   local done = dead_lettered * SHORT_SESSION + holder % SHORT_SESSION
@@ -165,7 +173,7 @@ local function complete(digest, holder, dead_lettered)
   if record then
     if string_byte(record) == FREED then
       unfreed[#unfreed + 1] = digest
-    elseif struct.unpack('<I8', record, 7) ~= holder then
+    elseif holders[record] ~= holder then
       return FENCED, nil
     end
     gone[#gone + 1] = digest

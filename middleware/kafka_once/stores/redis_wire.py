@@ -16,9 +16,9 @@ from kafka_once.message import TopicPartition
 from kafka_once.ports import Doubt, ExchangeReply, Ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from kafka_once.ports import ClaimAsk, CompleteAsk, Exchange, Namespace, OwnershipAsk, ReleaseAsk, Session
+    from kafka_once.ports import Exchange, Namespace, OwnershipAsk, Session
 
 __all__ = [
     "DIGEST_SIZE",
@@ -130,12 +130,14 @@ def read_ownership(answer: bytes) -> Ownership:
 
 def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
     """Pack the arguments of `exchange.lua`."""
-    assert _digests_fit(exchange.claims), "a digest has 16 bytes"
-    assert _digests_fit(exchange.completes), "a digest has 16 bytes"
+    completed = b"".join([ask[0] for ask in exchange.completes])
+    claimed = b"".join([ask[0] for ask in exchange.claims])
+    assert len(completed) == DIGEST_SIZE * len(exchange.completes), "a digest has 16 bytes"
+    assert len(claimed) == DIGEST_SIZE * len(exchange.claims), "a digest has 16 bytes"
     complete, release, claim = _COMPLETE.pack, _RELEASE.pack, _CLAIM.pack
     return (
         packed_call(exchange.session, exchange.call),
-        b"".join([ask[0] for ask in exchange.completes]),
+        completed,
         b"".join([complete(session, dead) for _, session, dead in exchange.completes]),
         b"".join(
             [
@@ -150,7 +152,7 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
             ]
         ),
         b"".join([_END.pack(ownership) for ownership in exchange.ends]),
-        b"".join([ask[0] for ask in exchange.claims]),
+        claimed,
         b"".join(
             [
                 claim(ownership, offset, follows | alone << 1 | held << 2)
@@ -158,11 +160,6 @@ def packed_exchange(exchange: Exchange) -> tuple[bytes, ...]:
             ]
         ),
     )
-
-
-def _digests_fit(asks: Sequence[ClaimAsk] | Sequence[CompleteAsk] | Sequence[ReleaseAsk]) -> bool:
-    # struct would cut a longer one and fill a shorter one, silently.
-    return {len(ask[0]) for ask in asks} <= {DIGEST_SIZE}
 
 
 def read_exchange(exchange: Exchange, answer: bytes, server: str) -> ExchangeReply:
