@@ -23,7 +23,8 @@ _SHARE = {"setnx_loop": 0.05, "powertools": 0.02}
 
 def throughput(stage: Stage, size: Size, peers: str | None) -> Measure:
     """`peers` is the Python of the environment that has them, None to leave them out."""
-    names = [*_BY_HAND, *(["powertools"] if peers else []), "at_least_once", "effectively_once"]
+    ours = ("at_least_once", "effectively_once", "effectively_once_gc")
+    names = [*_BY_HAND, *(["powertools"] if peers else []), *ours]
     shares = {name: _SHARE.get(name, 1.0) for name in names}
     topics = {share: stage.produce(int(size.messages * share)) for share in set(shares.values())}
     rows = {name: Row(name, []) for name in names}
