@@ -158,8 +158,10 @@ class _SmallWire(Wire):
         if lease is None or lease.ends_ms < self._world.now_ms:
             return False
         assert session is not None
-        self._store._records.workers[session.number].lease_ends_ms = self._world.now_ms  # type: ignore[attr-defined]
-        lease.ends_ms = self._world.now_ms
+        holder = self._store._records.workers.get(session.number)  # type: ignore[attr-defined]
+        if holder is None:  # the same token was answered again with a session that is over
+            return False
+        holder.lease_ends_ms = lease.ends_ms = self._world.now_ms
         self.expire()
         return True
 
