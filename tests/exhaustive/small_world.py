@@ -159,7 +159,7 @@ class _SmallWire(Wire):
             return False
         assert session is not None
         holder = self._store._records.workers.get(session.number)  # type: ignore[attr-defined]
-        if holder is None:  # the same token was answered again with a session that is over
+        if holder is None:  # the store knows nothing of it any more
             return False
         holder.lease_ends_ms = lease.ends_ms = self._world.now_ms
         self.expire()
