@@ -65,11 +65,13 @@ FAULT_KINDS = (
 )
 
 
-_TAKES_ALONG = {"crash", "pause", "lapse", "stop", "refusal"}
+_TAKES_ALONG = {"crash", "pause", "lapse", "move", "stop", "refusal"}
 
 
 def _held_to(faults: Mapping[str, int]) -> list[type[Checker]]:
-    """What is promised. Who ends, or is away for a lease, takes along what only he knew of what a failover forgot."""
+    """What is promised. Who ends, is away for a lease, or loses the partition, takes along what only he knew of what a
+    failover forgot; and the replica of this world may lack more than a lease, for renewals alone do not come to it.
+    """
     less = "failover" in faults and not _TAKES_ALONG.isdisjoint(faults)
     return [kind for kind in (HELD_TO_IN_AMNESIA if less else CHECKERS) if kind not in AT_THE_STORE]
 
@@ -187,6 +189,7 @@ class SmallWorld(World):
         self.faulty = False
         self.follower: MemoryState | None = None
         self.faults: dict[str, int] = {}
+        self._fails_over = "failover" in faults
         self.wire: _SmallWire = _SmallWire(self, self.store, plan.rules.lease_ms)
         self.store._state.lock = nullcontext()  # type: ignore[attr-defined]
         self.produced = False
@@ -256,7 +259,14 @@ class SmallWorld(World):
             return False
         if any(worker.engine.unfinished for worker in self.processes) or self.group.orphans():
             return False
+        if self._fails_over and any(self._is_unheard(worker) for worker in self.processes):
+            return False
         return not any(self.group.lag().values())
+
+    def _is_unheard(self, worker: Worker) -> bool:
+        """Whether it says something again that got no answer: another server may hear it."""
+        talk = worker.engine._desk.talk
+        return talk is not None and talk.silent
 
     def note_rest(self) -> None:
         lag, unfinished = self.group.lag(), sum(worker.engine.unfinished for worker in self.processes)
