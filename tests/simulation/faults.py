@@ -195,7 +195,7 @@ def _jump_of_the_store(world: World) -> bool:
     """The wall clock of the store's machine is set, by less than a lease or by more. All other clocks go on."""
     lease_ms = world.plan.rules.lease_ms
     world.store_ahead_ms = world.random.choice((-3 * lease_ms, -lease_ms // 2, 0, lease_ms // 2, 3 * lease_ms))
-    world.wire.expire("over: its store's clock jumped")
+    world.wire.jump()
     return True
 
 

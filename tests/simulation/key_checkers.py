@@ -143,7 +143,7 @@ class DoubtIsListed(_Runs):
                 self._doubted.discard(key)
 
     def began(self, run: _Run) -> None:
-        if run.event.key in self._doubted:
+        if run.event.key in self._doubted and not self.taken_from(run):  # else it was claimed before there was a doubt
             self.check(run.event.in_doubt, f"{run.event} is not told in doubt")
 
     def on_ended(self, event: h.Ended) -> None:

@@ -221,6 +221,14 @@ def test_a_handler_that_cannot_know_is_listed_and_its_next_run_is_told() -> None
     assert violations(DoubtIsListed, [*doubted[:2], REST])
 
 
+def test_who_lost_the_key_before_another_doubted_cannot_be_told() -> None:
+    zombie: list[Event] = [Granted("z", "k"), Over("z", "replaced"), Granted("a", "k"), run(1), Ended(1, "doubted")]
+    rest = REST._replace(doubts=("k",))
+
+    assert not violations(DoubtIsListed, [*zombie, run(2, worker="z"), Ended(2, "raised"), rest])
+    assert violations(DoubtIsListed, [*zombie, Granted("z", "k"), run(2, worker="z"), Ended(2, "raised"), rest])
+
+
 def test_a_doubt_that_dies_with_its_process_and_its_topic_is_nobodys() -> None:
     doubted: list[Event] = [Produced(0, 0, "k"), run(1), Ended(1, "doubted")]
 

@@ -53,8 +53,11 @@ class _Trip:
 
 @dataclass(slots=True)
 class _Lease:
+    """`jumped`: the store's clock did, since it was renewed, so that it may end before its time is over."""
+
     worker: Worker
     ends_ms: int
+    jumped: bool = False
 
 
 class Wire:
@@ -213,7 +216,7 @@ class Wire:
         lease = self._leases.setdefault(session.number, _Lease(worker, 0))
         now_ms = self._world.read_clock_ms()
         if lease.ends_ms == 0 or lease.ends_ms > now_ms:
-            lease.ends_ms = now_ms + self._lease_ms
+            lease.ends_ms, lease.jumped = now_ms + self._lease_ms, False
         return "on_session", (call, session)
 
     def _replace(self, worker: Worker, call: OpenSession, number: int) -> None:
@@ -231,7 +234,8 @@ class Wire:
     def _observe(self, worker: Worker, call: Exchange, reply: ExchangeReply) -> None:
         world = self._world
         if reply.session_lives:
-            self._leases[call.session.number].ends_ms = world.read_clock_ms() + self._lease_ms
+            lease = self._leases[call.session.number]
+            lease.ends_ms, lease.jumped = world.read_clock_ms() + self._lease_ms, False
         else:
             world.saw("session over")
         for complete, completion in zip(call.completes, reply.completes, strict=True):
@@ -259,12 +263,18 @@ class Wire:
 
     # ------------------------------------------------------------------------------------------------------ the leases
 
-    def expire(self, why: str = "lapsed") -> None:
+    def expire(self) -> None:
         """Time has passed, for the store at least."""
         now_ms = self._world.read_clock_ms()
         for number, lease in self._leases.items():
             if 0 <= lease.ends_ms <= now_ms:
-                self._end_lease(number, why)
+                self._end_lease(number, "over: its store's clock jumped" if lease.jumped else "lapsed")
+
+    def jump(self) -> None:
+        """The store's clock was set."""
+        for lease in self._leases.values():
+            lease.jumped = True
+        self.expire()
 
     def evict(self) -> None:
         """The store has lost all sessions, and nobody knows yet."""
