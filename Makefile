@@ -43,7 +43,7 @@ demo: $(STAMP) ## Watch it work: payments, repeats, kill -9 (KAFKA=apache|mock|d
 test: $(STAMP) ## Run all tests (servers: from the environment, Docker, local, embedded)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-quick: $(STAMP) ## Run the tests that need no server (under a minute)
+test-quick: $(STAMP) ## Run the tests that need no server (about two minutes, half of them waiting)
 	$(BIN)/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(ARGS)
 
 test-oldest: ## Run the tests that need no server with the oldest libraries that are allowed (.venv-oldest)
@@ -51,7 +51,7 @@ test-oldest: ## Run the tests that need no server with the oldest libraries that
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[dev]'
 	.venv-oldest/bin/python -m pytest -q -m 'not integration and not docker and not chaos and not groups' $(OLDEST) $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, layers, quick tests, every branch of the core (about two minutes)
+check: $(STAMP) ## Lint, format, types, layers, quick tests, every branch of the core (about three minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
