@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -98,18 +98,20 @@ class _Kept:
     def __init__(self, *, keep: bool) -> None:
         self.parts: dict[str, Part] = {}
         self.seconds = 0.0
-        self._file = _ROOT / f"build/prove/{_digest()}.pickles" if keep else None
-        if self._file is not None and self._file.exists():
-            with self._file.open("rb") as file:
-                while file.peek(1):
-                    task, part, self.seconds = pickle.load(file)
-                    self.parts[task] = part
+        self._folder = _ROOT / "build/prove" / _digest() if keep else None
+        if self._folder is not None and self._folder.exists():
+            for path in sorted(self._folder.iterdir()):
+                task, part, seconds = pickle.loads(path.read_bytes())
+                self.parts[task] = part
+                self.seconds = max(self.seconds, seconds)
 
     def add(self, task: str, part: Part, seconds: float) -> None:
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab") as file:
-                pickle.dump((task, part, seconds), file)
+        """In a file of its own, which is there whole or not at all."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            written = self._folder.with_suffix(".part")
+            written.write_bytes(pickle.dumps((task, part, seconds)))
+            written.rename(self._folder / hashlib.sha256(task.encode()).hexdigest()[:16])
 
 
 def _digest() -> str:
@@ -138,6 +140,15 @@ def _tasks(parts: Collection[str], *, long: bool, seeds: int) -> Iterator[tuple[
         yield from ((_variant, number) for number in range(len(VARIANTS)))
 
 
+def _part_of(task: tuple[Any, ...], future: Future[Part]) -> Part:
+    """What it found. An exception is a violation like any other: what else was found must not be lost by it."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    text = f"{_name(task)}: {type(error).__name__}: {error} {error.__cause__}"
+    return Part([text], violations=[text])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     parser.add_argument("--long", action="store_true")
@@ -153,8 +164,8 @@ def main() -> int:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         waiting = [None if _name(task) in kept.parts else pool.submit(*task) for task in tasks]
         for task, future in zip(tasks, waiting, strict=True):
-            part = kept.parts[_name(task)] if future is None else future.result()
-            if future is not None:
+            part = kept.parts[_name(task)] if future is None else _part_of(task, future)
+            if future is not None and future.exception() is None:
                 kept.add(_name(task), part, kept.seconds + time.monotonic() - began_s)
             print(*part.lines, sep="\n", end="\n" if part.lines else "", flush=True)
             whole.add(part)

@@ -143,7 +143,8 @@ class DoubtIsListed(_Runs):
                 self._doubted.discard(key)
 
     def began(self, run: _Run) -> None:
-        if run.event.key in self._doubted and not self.taken_from(run):  # else it was claimed before there was a doubt
+        # Who lost the key after it was granted cannot be told of what another doubted since.
+        if run.event.key in self._doubted and not self.taken_from(run):
             self.check(run.event.in_doubt, f"{run.event} is not told in doubt")
 
     def on_ended(self, event: h.Ended) -> None:
