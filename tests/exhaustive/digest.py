@@ -160,7 +160,11 @@ _FIELDS: dict[type, dict[str, Field]] = {
         "take_due_ms": _ahead,
     },
     lane.Lane: {"due_ms": _ahead},
-    watch.Watch: {"_turned_ms": _nothing, "_due_ms": _ahead},  # nothing is ever too long here: see `digest`
+    watch.Watch: {
+        "_turned_ms": _nothing,  # nothing is ever too long here: see `digest`
+        "_due_ms": _ahead,
+        "_running": lambda walk, _owner, running: walk.walk(list(running)),  # groups have no order but their own
+    },
     lane.Group: {
         "since_ms": _nothing,
         "begin_before_ms": _ahead,
