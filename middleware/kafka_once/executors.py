@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -103,12 +102,14 @@ class Handlers:
         self._loop.close()
 
     def _begin(self, groups: Sequence[Group]) -> None:
-        tasks = [group for group in groups if self._is_async(group)]
+        tasks = []
+        for group in groups:
+            if self._is_async(group):
+                tasks.append(group)
+            else:
+                self._threads.start(group)
         if tasks:
             self._loop.start(tasks)
-        for group in groups:
-            if not self._is_async(group):
-                self._threads.start(group)
 
     def _is_async(self, group: Group) -> bool:
         signature = self._route(group).signature
@@ -126,7 +127,10 @@ class Handlers:
         return following
 
     async def _work_async(self, group: Group) -> None:
-        await self._run_async(group)
+        try:
+            await self._run_async(group)
+        finally:
+            self._loop.forget(group)
         following = self._places.next()
         self._post(group)
         if following is not None:
@@ -337,10 +341,10 @@ class _Loop:
     def _begin(self, groups: Sequence[Group]) -> None:
         assert self._loop is not None
         for group in groups:
-            self._tasks[group] = task = self._loop.create_task(self._run(group))
-            task.add_done_callback(partial(self._forget, group))
+            self._tasks[group] = self._loop.create_task(self._run(group))
 
-    def _forget(self, group: Group, _task: asyncio.Task[None]) -> None:
+    def forget(self, group: Group) -> None:
+        """Its handler has ended; called by its own task, for a callback would cost one more turn of the loop."""
         del self._tasks[group]
 
     def _cancel(self, group: Group) -> None:

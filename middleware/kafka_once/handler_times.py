@@ -26,8 +26,9 @@ class HandlerTimes:
         if counts is None:
             self._sums_s[topic] = 0.0
             counts = self._counts[topic] = [0] * (len(self.BOUNDS_S) + 1)
-        counts[bisect_left(self.BOUNDS_S, took_ms / 1000 / runs)] += runs
-        self._sums_s[topic] += took_ms / 1000
+        took_s = took_ms / 1000
+        counts[bisect_left(self.BOUNDS_S, took_s / runs)] += runs
+        self._sums_s[topic] += took_s
 
     def by_topic(self) -> dict[str, tuple[list[int], float]]:
         """Topic → runs per bound (the last: above all of them), and seconds in all."""

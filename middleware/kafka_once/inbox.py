@@ -13,10 +13,14 @@ Item = Callable[[], None]
 
 
 class Inbox:
-    """`put` from any thread, also in a signal handler; everything else from the runner's."""
+    """`put` from any thread, also in a signal handler; everything else from the runner's.
+
+    Attributes:
+        items: what is there, the oldest first; the runner takes it out.
+    """
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
         self._asleep = False
         self._reader, self._writer = socket.socketpair()  # works with select on every system
         for end in (self._reader, self._writer):
@@ -27,7 +31,7 @@ class Inbox:
         self._watched = -1
 
     def put(self, item: Item) -> None:
-        self._items.append(item)
+        self.items.append(item)
         if self._asleep:
             self._asleep = False  # before it rings: who finds it awake relies on a bell that was rung or is about to be
             try:
@@ -37,18 +41,14 @@ class Inbox:
             except OSError:
                 return  # closed: nobody waits any more
 
-    def take(self) -> Item | None:
-        """The oldest item, None if there is none."""
-        return self._items.popleft() if self._items else None
-
     def empty(self) -> bool:
-        return not self._items
+        return not self.items
 
     def wait(self, timeout_s: float, descriptor: int = -1) -> None:
         """Until there is an item, or something to read at the descriptor, or the time is over."""
         self._asleep = True
         try:
-            if self._items:  # put between our last look and the flag
+            if self.items:  # put between our last look and the flag
                 return
             self._watch(descriptor)
             ready = self._poll.poll(max(0, int(timeout_s * 1000 + 0.999)))

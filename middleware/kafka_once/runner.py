@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -200,11 +201,9 @@ class Runner:
     def _take_inbox(self) -> None:
         if self._store is not None:
             self._store.receive()
-        for _ in range(_INBOX_ITEMS):
-            arrived = self._inbox.take()
-            if arrived is None:
-                break
-            arrived()
+        arrived = self._inbox.items
+        for _ in range(min(_INBOX_ITEMS, len(arrived))):
+            arrived.popleft()()
         for group in self._several:
             if len(group.results) > group.seen and not group.ended:
                 self._engine.on_ran(group)
@@ -280,7 +279,7 @@ class Runner:
         self._broker.publish(record, on_done)
 
     def _post_ran(self, group: Group) -> None:
-        self._inbox.put(lambda: self._on_ran(group))
+        self._inbox.put(partial(self._on_ran, group))
 
     def _on_ran(self, group: Group) -> None:
         if group.ended:
@@ -290,7 +289,7 @@ class Runner:
         self._engine.on_ran(group)
 
     def _post(self, what: Callable[[Engine], None]) -> None:
-        self._inbox.put(lambda: what(self._engine))
+        self._inbox.put(partial(what, self._engine))
 
     def _report(self) -> None:
         every_s = self._settings.report_every_s

@@ -135,7 +135,7 @@ _FIELDS: dict[type, dict[str, Field]] = {
     correspondence.Correspondence: {
         "_last_call": _nothing,  # the next one is the newest whatever it is
         "_previous": _rank("session"),
-        "_trusted_until_ms": _ahead,
+        "trusted_until_ms": _ahead,
         "_renew_due_ms": _ahead,
         "_repeat_due_ms": _ahead,
         "_marks": lambda walk, _owner, marks: walk.walk(list(marks.values())),

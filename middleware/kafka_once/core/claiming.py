@@ -37,19 +37,21 @@ class Claiming:
         self._unsettled: list[Delivery] = []  # finished, fenced, and due to be claimed again
 
     def on_answers(self, answers: Answers) -> None:
+        desk = self._desk
         if answers.another_server:
-            self._desk.counters.add("store_changes")
-            self._desk.note(Kind.STORE_CHANGED)
-            self._desk.conversation.reminder.hold(self._desk.lanes.in_flight())
+            desk.counters.add("store_changes")
+            desk.note(Kind.STORE_CHANGED)
+            desk.conversation.reminder.hold(desk.lanes.in_flight())
         self._on_said_again(answers)
         self._on_completions(answers.completed)
         for back in answers.released:
             self._on_released(back)
+        trusted = desk.conversation.trusted(desk.now_ms)  # not if the session is over
         for group, grants in answers.claimed:
             if group[0].phase is Phase.CONFIRMING:
                 self._on_confirmation(group[0], grants[0], answers)
             else:
-                self._on_claimed(group, grants, answers)
+                self._on_claimed(group, grants, answers, trusted=trusted)
 
     def _on_said_again(self, answers: Answers) -> None:
         """Another server was told the last completions, and what is held here (`reminder.py`)."""
@@ -67,11 +69,13 @@ class Claiming:
 
     # ----------------------------------------------------------------------------------------------------------- claims
 
-    def _on_claimed(self, group: list[Delivery], grants: Sequence[ClaimAnswer], answers: Answers) -> None:
+    def _on_claimed(
+        self, group: list[Delivery], grants: Sequence[ClaimAnswer], answers: Answers, *, trusted: bool
+    ) -> None:
         starting: list[Delivery] = []
         duplicates: list[Delivery] = []
         session, call = answers.session.number, answers.call
-        blocked = not self._may_start(group[0].partition)  # as it is if the session is over
+        blocked = not trusted or self._desk.stopping or group[0].partition.tenure is not Tenure.OWNED
         for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=True):
             if grant is Grant.DUPLICATE:
                 duplicates.append(delivery)
@@ -96,10 +100,6 @@ class Claiming:
             self._on_duplicates(duplicates)
         if starting:
             self._start(starting)
-
-    def _may_start(self, partition: Partition) -> bool:
-        desk = self._desk
-        return partition.tenure is Tenure.OWNED and desk.conversation.trusted(desk.now_ms) and not desk.stopping
 
     def _note_doubt(self, delivery: Delivery) -> None:
         if not delivery.doubt:
@@ -200,18 +200,19 @@ class Claiming:
     # ----------------------------------------------------------------------------------------- completions and releases
 
     def _on_completions(self, completed: Sequence[tuple[Delivery, Completion]]) -> None:
-        """What is as usual is settled together, as far as it is of one partition."""
-        settling: list[Delivery] = []
+        """What is as usual is settled together, partition by partition."""
+        written: dict[Partition, list[Delivery]] = {}
+        partition, together = None, []
         for delivery, completion in completed:
             if completion is not Completion.APPLIED or delivery.phase is not Phase.COMPLETING or delivery.reason:
                 self._on_completion(delivery, completion)
                 continue
-            if settling and settling[-1].partition is not delivery.partition:
-                self._on_written(settling)
-                settling = []
-            settling.append(delivery)
-        if settling:
-            self._on_written(settling)
+            if delivery.partition is not partition:
+                partition = delivery.partition
+                together = written.setdefault(partition, [])
+            together.append(delivery)
+        for deliveries in written.values():
+            self._on_written(deliveries)
 
     def _on_written(self, deliveries: list[Delivery]) -> None:
         """All of one partition, and their handlers returned."""

@@ -65,6 +65,7 @@ class Answers:
     session: Session
     session_lives: bool
     call: int
+    sent_ms: int  # when, as far as it was answered
     another_server: bool  # told by another server than the last time
     lapsed: bool = False  # told for the first time that the session is over
     completed: list[tuple[Delivery, Completion]] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Correspondence:
         self._repeat_due_ms: int | None = None  # when to repeat what is away; None while answers may still come
         self._again_ms = _AGAIN_FIRST_MS
         self._last_call = 0
-        self._trusted_until_ms = -1
+        self.trusted_until_ms = -1  # on the engine's clock: past it nothing may start and nothing is committed
         self._renew_due_ms = 0
         self._completes: list[Delivery] = []
         self._releases: list[GiveBack] = []
@@ -141,13 +142,8 @@ class Correspondence:
         """Whether the calls that are away got no answer."""
         return self._repeat_due_ms is not None
 
-    @property
-    def trusted_until_ms(self) -> int:
-        """On the engine's clock: past it nothing may start and nothing is committed."""
-        return self._trusted_until_ms
-
     def trusted(self, now_ms: int) -> bool:
-        return now_ms < self._trusted_until_ms
+        return now_ms < self.trusted_until_ms
 
     def open_to_more(self) -> bool:
         """Whether another exchange may leave now."""
@@ -233,7 +229,7 @@ class Correspondence:
         assert isinstance(sent.call, Exchange)
         session = sent.call.session
         another_server = self.reminder.meet(reply.server)
-        answers = Answers(session, reply.session_lives, sent.call.call, another_server)
+        answers = Answers(session, reply.session_lives, sent.call.call, sent.sent_ms, another_server)
         self.reminder.keep(sent.sent_ms, sent.call)
         answers.completed = list(zip(sent.completes, reply.completes[: len(sent.completes)], strict=True))
         answers.repeated = reply.completes[len(sent.completes) :]
@@ -277,7 +273,7 @@ class Correspondence:
         return None
 
     def _trust(self, sent_ms: int) -> None:
-        self._trusted_until_ms = max(self._trusted_until_ms, sent_ms + self._lease_ms - self._margin_ms)
+        self.trusted_until_ms = max(self.trusted_until_ms, sent_ms + self._lease_ms - self._margin_ms)
         self._renew_due_ms = max(self._renew_due_ms, sent_ms + self._renew_every_ms)
 
     def _lapse(self) -> None:
@@ -285,7 +281,7 @@ class Correspondence:
             return
         self._previous = self.session.number
         self.session = None
-        self._trusted_until_ms = -1
+        self.trusted_until_ms = -1
 
 
 def _release_ask(back: GiveBack) -> ReleaseAsk:
@@ -310,9 +306,11 @@ def _held_ask(delivery: Delivery) -> ClaimAsk:
 
 def _claim_asks(groups: list[list[Delivery]]) -> list[ClaimAsk]:
     asks: list[ClaimAsk] = []
+    add = asks.append
     for group in groups:
         head, ownership = group[0], group[0].partition.ownership
         assert ownership is not None
         number = ownership.number
-        asks += [_new(ClaimAsk, (d.digest, number, d.offset, d is not head, d.alone, False)) for d in group]
+        for d in group:  # groups of one are many, and a comprehension for each would cost more than what it makes
+            add(_new(ClaimAsk, (d.digest, number, d.offset, d is not head, d.alone, False)))
     return asks

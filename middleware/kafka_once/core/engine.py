@@ -238,6 +238,7 @@ class Engine:
         self._answered()
         if answers is None:
             return
+        self._desk.lanes.answered(self._desk.now_ms - answers.sent_ms)
         if answers.lapsed:
             self._partitions.on_session_over()
         self._claiming.on_answers(answers)

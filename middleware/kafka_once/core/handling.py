@@ -29,21 +29,23 @@ class Handling:
     def on_ran(self, group: Group) -> None:
         """Look at the new results of a group, ended or still running."""
         ended = group.ended  # read before the results: what is there when it has ended is all
-        if ended or group.seen < len(group.results):
-            self._desk.watch.went_on(group, ended=ended)
         errors = group.results[group.seen :]
-        deliveries = group.deliveries[group.seen : group.seen + len(errors)]
-        group.seen += len(errors)
-        last = errors[-1] if errors else None  # only the last one can have raised
-        if last is not None:
-            self._on_returned(deliveries[:-1])
-            self._on_raised(deliveries[-1], last)
-        else:
-            self._on_returned(deliveries)
+        if ended or errors:
+            self._desk.watch.went_on(group, ended=ended)
+        if errors:
+            deliveries = group.deliveries[group.seen : group.seen + len(errors)]
+            group.seen += len(errors)
+            last = errors[-1]  # only the last one can have raised
+            if last is None:
+                self._on_returned(deliveries)
+            else:
+                self._on_returned(deliveries[:-1])
+                self._on_raised(deliveries[-1], last)
         if ended:
             if group.seen:
                 group.lane.partition.pace.observe(group.seen, group.took_ms)
-            self._on_unstarted(group)
+            if group.seen < len(group.deliveries):
+                self._on_unstarted(group)
 
     def _unclaimed(self, delivery: Delivery) -> bool:
         """No claim is to be completed or released after its run: it has none, or was settled before."""
@@ -71,7 +73,7 @@ class Handling:
     def _on_unstarted(self, group: Group) -> None:
         """An earlier one of the group raised, or the hand-out took them back."""
         unstarted = group.deliveries[group.seen :]
-        if unstarted and self._desk.at_most_once and group.lane.partition.tenure is not Tenure.GONE:
+        if self._desk.at_most_once and group.lane.partition.tenure is not Tenure.GONE:
             self._desk.begin(unstarted, claimed=False)  # settled already: they can only go on
             return
         for delivery in unstarted:

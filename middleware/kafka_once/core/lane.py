@@ -24,7 +24,7 @@ class Lane:
         open: how many of the lane's messages are between being asked for and their end.
         returned: came back to waiting while the rest of their group is open.
         placed: counts among those that may run at once.
-        turnover: how much of a place its open group leaves free again within the time of a group (`Pace`).
+        turnover: how much of a place its open group leaves free again within the time of a claim (`Pace`).
         due_ms: nothing of this lane is asked for before.
         listed: stands in the engine's list of lanes that can go on, or in its timer, or waits for a key.
     """

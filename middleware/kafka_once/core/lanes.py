@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lanes"]
 
+_ANSWER_MOST_MS = 8  # however slow the store is: what is claimed ahead is in doubt after a crash
+
 
 class Lanes:
     """A lane stands in one place at a time: among the ready ones, in the timer, or at a key that is in flight.
@@ -32,10 +34,15 @@ class Lanes:
         self._ready: deque[Lane] = deque()
         self._keys = KeysInFlight()
         self._placed = 0
-        self._turnover = 0.0  # of all lanes that have a place: places that are free again within the time of a group
+        self._turnover = 0.0  # of all lanes that have a place: places that are free again within the time of a claim
+        self._group_ms = self._claim_ms = rules.group_ms
         self.timer = Timer()
         self.now_ms = 0
         self.room = 0
+
+    def answered(self, took_ms: int) -> None:
+        """The store took so long for its last answer, as we see it: what is claimed now can start as late as that."""
+        self._claim_ms = self._group_ms + min(took_ms, _ANSWER_MOST_MS)
 
     @property
     def starving(self) -> bool:
@@ -77,7 +84,8 @@ class Lanes:
             group = self._take_group(lane)
             if group:
                 chosen.append(group)
-                self.enlist(lane)
+                if not self._exclusive:
+                    self.enlist(lane)
         return chosen
 
     def closed(self, lane: Lane, returned: Delivery | None = None, *, count: int = 1) -> None:
@@ -90,7 +98,7 @@ class Lanes:
         if not lane.open or not self._exclusive:
             if lane.returned:
                 lane.put_back()
-            if lane.idle:
+            if not (lane.open or lane.waiting):
                 lane.partition.drop(lane)
             else:
                 self.enlist(lane)
@@ -106,7 +114,7 @@ class Lanes:
 
     def _has_room(self) -> bool:
         """Of exclusive lanes as many are open as may run at once, and so many more as will begin within the time of a
-        group: their claims are a start too, and the store's round trip leaves no place empty."""
+        group and of the store's answer: their claims are a start too, and the round trip leaves no place empty."""
         if not self._exclusive:
             return self.room > 0
         if self._placed < self._concurrency:
@@ -123,11 +131,13 @@ class Lanes:
             lane.listed = True
             return []
         limit = self._limit(lane, head)
-        group: list[Delivery] = []
+        group = [waiting.popleft()]
+        if head.digest is not None:
+            keys.add(head.digest, head)
         while waiting and len(group) < limit:
             delivery = waiting[0]
             digest = delivery.digest
-            if group and (delivery.defect is not None or (digest is None) != (head.digest is None)):
+            if delivery.defect is not None or (digest is None) != (head.digest is None):
                 break
             if digest is not None:
                 if digest in keys:
@@ -152,7 +162,7 @@ class Lanes:
     def take_place(self, lane: Lane, count: int = 1) -> None:
         """A group of so many messages of the lane is to run."""
         lane.placed = True
-        lane.turnover = lane.partition.pace.ends_within_budget(count)
+        lane.turnover = lane.partition.pace.ends_within(self._claim_ms, count)
         self._placed += 1
         self._turnover += lane.turnover
 

@@ -55,25 +55,20 @@ class Frontier:
 
     def settle(self, offset: int) -> None:
         """Settle a delivered offset, once."""
-        delivered = self._open
-        if not delivered or offset < delivered[0] or offset in self._settled:
-            raise AssertionError(f"offset {offset} settled twice, or never delivered")
-        if offset != delivered[0]:
-            self._settled.add(offset)
-            return
-        delivered.popleft()
-        settled = self._settled
-        while settled and delivered[0] in settled:
-            settled.remove(delivered.popleft())
+        self.settle_all((offset,))
 
     def settle_all(self, offsets: Iterable[int]) -> None:
-        """Settle delivered offsets, each once; cheaper than one by one where they are the next in order."""
+        """Settle delivered offsets, each once."""
         delivered, settled = self._open, self._settled
         for offset in offsets:
-            if not settled and delivered and offset == delivered[0]:
+            if delivered and offset == delivered[0]:
                 delivered.popleft()
+                while settled and delivered[0] in settled:
+                    settled.remove(delivered.popleft())
+            elif delivered and offset > delivered[0] and offset not in settled:
+                settled.add(offset)
             else:
-                self.settle(offset)
+                raise AssertionError(f"offset {offset} settled twice, or never delivered")
 
     @property
     def next_offset(self) -> int | None:

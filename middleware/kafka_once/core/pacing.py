@@ -32,16 +32,20 @@ class Pace:
         """A group of so many messages took so long."""
         each = took_ms / messages
         known = self._each_ms
-        self._each_ms = each if known is None else max(each, known + (each - known) * _WEIGHT)
-        # At most doubling keeps one lucky measurement from claiming hundreds.
-        wanted = int(self._budget_ms / max(self._each_ms, 1e-6))
-        self._size = max(1, min(wanted, self._size * 2, self._limit))
+        if known is not None and each < known:
+            each = known + (each - known) * _WEIGHT
+        self._each_ms = each
+        if each * 2 > self._budget_ms:  # room for one; told apart because a slow handler's messages come one by one
+            self._size = 1
+        else:  # at most doubling keeps one lucky measurement from claiming hundreds
+            self._size = min(int(self._budget_ms / max(each, 1e-6)), self._size * 2, self._limit)
 
-    def ends_within_budget(self, messages: int) -> float:
-        """How many groups of so many messages a place is through with within the budget: 1 at most, 0 if unknown."""
+    def ends_within(self, within_ms: float, messages: int) -> float:
+        """How many groups of so many messages a place is through with within a time: 1 at most, 0 if unknown."""
         if self._each_ms is None:
             return 0.0
-        return self._budget_ms / max(self._each_ms * messages, self._budget_ms)
+        takes_ms = self._each_ms * messages
+        return within_ms / takes_ms if takes_ms > within_ms else 1.0
 
     @property
     def group_size(self) -> int:
