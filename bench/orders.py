@@ -37,6 +37,9 @@ OURS = (
     "none/async/100",
 )
 PYRALLEL = ("pyrallel/key/async/100", "pyrallel/key/async/1000")  # 1,000 is its default
+BY_HAND = "by_hand/none/async/100"
+_PROGRAMS = {"by_hand": "bench.order_by_hand", "pyrallel": "bench.order_peer"}
+_FEWER = {"partition": 20, "pyrallel": 4}  # so that the slow ones take no longer than the others
 _PAYLOAD_BYTES, _KEYS = 300, 1_000
 
 
@@ -55,7 +58,7 @@ def main() -> None:
 
 
 def orders(stage: Stage, size: Size, peers: str | None) -> Measure:
-    names = [*OURS, *(PYRALLEL if peers else ())] if size.again > 1 else ["key/async/100", "key/threads/100"]
+    names = [*OURS, BY_HAND, *(PYRALLEL if peers else ())] if size.again > 1 else ["key/async/100", "key/threads/100"]
     return _measured(stage, names, peers, size.order_messages, size.again, 5.0)
 
 
@@ -63,7 +66,7 @@ def _measured(
     stage: Stage, names: list[str], peers: str | None, messages: int, rounds: int, handler_ms: float
 ) -> Measure:
     rows = {name: Row(name, []) for name in names}
-    sizes = {name: messages // 20 if name.startswith("partition") else messages for name in names}
+    sizes = {name: messages // _FEWER.get(name.partition("/")[0], 1) for name in names}
     topics = {count: _produced(stage, count) for count in set(sizes.values())}
     for _ in range(rounds):
         for name, row in rows.items():
@@ -73,9 +76,10 @@ def _measured(
             python = peers if name in PYRALLEL and peers else sys.executable
             row.runs.append(_in_a_process(python, spec))
     note = (
-        f"Handlers of {handler_ms:g} ms, {messages:,} messages, {_KEYS:,} record keys, {PARTITIONS} partitions. The "
-        "names: order, handlers, limit; the bound: the limit ÷ the handler's time. Pyrallel-Consumer has no store and "
-        "de-duplicates nothing."
+        f"Handlers of {handler_ms:g} ms, {messages:,} messages (fewer for slow ones), {_KEYS:,} record keys, "
+        f"{PARTITIONS} partitions. The names: order, handlers, limit; the bound: the limit ÷ the handler's time. "
+        "Pyrallel-Consumer has no store and de-duplicates nothing. The loop by hand has neither store nor order: a "
+        "task of asyncio for each message, and nothing else."
     )
     columns = (
         ("messages_per_s", "messages/s", 0),
@@ -106,7 +110,7 @@ def _produced(stage: Stage, messages: int) -> str:
 
 
 def _in_a_process(python: str, spec: dict[str, Any]) -> dict[str, Any]:
-    program = "bench.order_peer" if spec["name"] in PYRALLEL else "bench.order_run"
+    program = _PROGRAMS.get(spec["name"].partition("/")[0], "bench.order_run")
     command = [python, "-m", program, json.dumps(spec)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S + 60, check=False)
     if done.returncode:

@@ -62,7 +62,7 @@ SIZES = {
         backlogs=(10_000, 100_000, 1_000_000),
         done_keys=1_000_000,
         turnover_s=60,
-        order_messages=15_000,
+        order_messages=40_000,
         kills=5,
     ),
     "full": Size(
@@ -79,7 +79,7 @@ SIZES = {
         backlogs=(10_000, 100_000, 1_000_000),
         done_keys=10_000_000,
         turnover_s=120,
-        order_messages=40_000,
+        order_messages=60_000,
         kills=12,
     ),
 }

@@ -195,7 +195,8 @@ def trust_is_ignored() -> Any:
     return patch.multiple(
         Correspondence,
         trusted=lambda self, _now_ms: self.session is not None,
-        trusted_until_ms=property(lambda _self: 10**15),
+        trusted_until_ms=property(lambda _self: 10**15, lambda _self, _told: None),
+        create=True,
     )
 
 

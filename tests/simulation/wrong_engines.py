@@ -228,11 +228,11 @@ def behind_a_busy_head_goes_on() -> Any:
     store's, which skips what is behind, and the engine's, which gives it back."""
     claimed = Claiming._on_claimed
 
-    def wrong(self: Claiming, group: list[Delivery], grants: Sequence[Any], answers: Any) -> None:
+    def wrong(self: Claiming, group: list[Delivery], grants: Sequence[Any], answers: Any, *, trusted: bool) -> None:
         refused = [(d, a) for d, a in zip(group, grants, strict=True) if a.grant > Grant.DUPLICATE]
-        claimed(self, [d for d, _ in refused], [a for _, a in refused], answers) if refused else None
         others = [(d, a) for d, a in zip(group, grants, strict=True) if a.grant <= Grant.DUPLICATE]
-        claimed(self, [d for d, _ in others], [a for _, a in others], answers) if others else None
+        for some in filter(None, (refused, others)):
+            claimed(self, [d for d, _ in some], [a for _, a in some], answers, trusted=trusted)
 
     def claim_all(self: MemoryStore, worker: Any, exchange: Exchange, now_ms: int) -> list[Any]:
         self._records.last_fence = max(self._records.last_fence + 1, now_ms * 1000)
