@@ -5,6 +5,7 @@ python -m bench.kill_worker '<spec as JSON>'
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -116,6 +117,7 @@ def _app(spec: dict[str, Any], book: int) -> App:
         instance_id="worker",
         attempts=1_000,
         on_failure="stop",
+        **({"order": "none", "concurrency": spec["at_once"]} if spec["at_once"] else {}),
     )
     handler_s, topic = spec["handler_ms"] / 1000, spec["topics"][0]
 
@@ -126,7 +128,13 @@ def _app(spec: dict[str, Any], book: int) -> App:
             time.sleep(handler_s)
         _write(book, ENDED, what, in_doubt=message.in_doubt)
 
-    app.handler(topic, key=header(HEADER))(handle)
+    async def handle_async(message: Message) -> None:
+        what = digest(topic, message.idempotency_key or b"")
+        _write(book, BEGAN, what, in_doubt=message.in_doubt)
+        await asyncio.sleep(handler_s)
+        _write(book, ENDED, what, in_doubt=message.in_doubt)
+
+    app.handler(topic, key=header(HEADER))(handle_async if spec["at_once"] else handle)
     return app
 
 

@@ -11,7 +11,8 @@ started; that goes on until it has done all that was in doubt and more. A row is
 - *run again*: keys whose handler ended before the kill and ran again after it;
 - *run again, not told*: of these, without the mark; ours must never have one.
 
-The last row is the fastest loop by hand (look, handle, mark after, 500 at a time), killed in the same way.
+One row has many handlers at once: what runs is in doubt then, and what was claimed ahead of it. The last row is the
+fastest loop by hand (look, handle, mark after, 500 at a time), killed in the same way.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = ["kills"]
 BY_HAND = "0 ms, batch_check_after"
 _CLUSTER = "bench"
 _AT_WORK_S = 0.7  # how long a worker works before it is killed, at least, after all that was in doubt
+_AT_ONCE, _AT_ONCE_MS = 100, 5.0  # of the row with order="none" and async handlers
 _PATIENCE_S = 60
 _LOOK_S = 0.05
 
@@ -68,10 +70,13 @@ def kills(stage: Stage, size: Size) -> Measure:
         stage.redis.client().flushall()
         rows.append(Row(f"{handler_ms:g} ms", _Case(stage, workload, handler_ms, chance).run(size.kills)))
     stage.redis.client().flushall()
+    case = _Case(stage, workload, _AT_ONCE_MS, chance, at_once=_AT_ONCE)
+    rows.append(Row(f"{_AT_ONCE_MS:g} ms, {_AT_ONCE} at once", case.run(size.kills)))
+    stage.redis.client().flushall()
     rows.append(Row(BY_HAND, _Case(stage, workload, 0.0, chance, by_hand=True).run(size.kills)))
     note = (
-        f"{size.kills} × kill -9 of a worker that is at work, in each row; static membership, 4 partitions in order. "
-        "The median of the kills, the least and the most."
+        f"{size.kills} × kill -9 of a worker that is at work, in each row; static membership, 4 partitions in order, "
+        f'but {_AT_ONCE} async handlers with order="none" in one row. The median of the kills, the least and the most.'
     )
     columns = (
         ("messages_per_s", "messages/s", 0),
@@ -107,7 +112,14 @@ class _Case:
     """One handler's time."""
 
     def __init__(
-        self, stage: Stage, workload: Workload, handler_ms: float, chance: random.Random, *, by_hand: bool = False
+        self,
+        stage: Stage,
+        workload: Workload,
+        handler_ms: float,
+        chance: random.Random,
+        *,
+        at_once: int = 0,
+        by_hand: bool = False,
     ) -> None:
         self._stage = stage
         self._group = stage.new_name()
@@ -120,6 +132,7 @@ class _Case:
             "topics": workload.topics,
             "handler_ms": handler_ms,
             "cluster": _CLUSTER,
+            "at_once": at_once,
             "by_hand": by_hand,
         }
 

@@ -11,7 +11,6 @@ __all__ = ["EXPLAINED"]
 _NARROWED = "says to the type checker what is so already: a claim has a digest, an ownership its place in the log"
 _SAME_LENGTH = "an assertion: the store answers each question once"
 _SHORTCUT = "a shortcut of the usual message: what is left out is asked for all the same, and says the same"
-_TOGETHER = "settled one by one instead of together comes to the same: one call for many costs less"
 _PAST_THE_MOST = "both are past every limit of a wait: it keeps the integer small"
 _PAST = "any time that is past: the clock of a machine that has started stands behind it"
 _GROWS = "the number of a call only has to grow: nobody counts the calls by it"
@@ -28,7 +27,6 @@ EXPLAINED: dict[str, str] = {
     "correspondence.py Correspondence.__init__: self._renew_due_ms = 0 → self._renew_due_ms = 1": _OPENED,
     "claiming.py Claiming._on_claimed: for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=True): → for delivery, (grant, attempts, doubt, suspect, fence) in zip(group, grants, strict=False):": _SAME_LENGTH,
     "claiming.py Claiming._on_claimed: if not blocked and (ordinary or self._starts(delivery, first=not starting)): → if not blocked and (((self._starts(delivery, first=not starting)))):": _SHORTCUT,
-    "claiming.py Claiming._on_completions: if settling and settling[-1].partition is not delivery.partition: → if ((settling)):": _TOGETHER,
     "correspondence.py Correspondence.__init__: self.trusted_until_ms = -1 → self.trusted_until_ms = (1)": _PAST,
     "correspondence.py Correspondence.__init__: self.trusted_until_ms = -1 → self.trusted_until_ms = -2": _PAST,
     "correspondence.py Correspondence.exchange: self._last_call += 1 → self._last_call += 2": _GROWS,

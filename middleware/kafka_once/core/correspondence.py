@@ -89,7 +89,11 @@ class _Sent:
 
 
 class Correspondence:
-    """Args: `depth` is how many calls may be away at once, with a store that answers them in order."""
+    """Args: `depth` is how many calls may be away at once, with a store that answers them in order.
+
+    Attributes:
+        trusted_until_ms: on the engine's clock: past it nothing may start and nothing is committed.
+    """
 
     def __init__(self, lease_ms: int, margin_ms: int, instance: str | None, depth: int) -> None:
         self._lease_ms = lease_ms
@@ -102,7 +106,7 @@ class Correspondence:
         self._repeat_due_ms: int | None = None  # when to repeat what is away; None while answers may still come
         self._again_ms = _AGAIN_FIRST_MS
         self._last_call = 0
-        self.trusted_until_ms = -1  # on the engine's clock: past it nothing may start and nothing is committed
+        self.trusted_until_ms = -1
         self._renew_due_ms = 0
         self._completes: list[Delivery] = []
         self._releases: list[GiveBack] = []
