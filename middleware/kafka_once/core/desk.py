@@ -66,8 +66,8 @@ class Desk:
     def begin(self, deliveries: list[Delivery], *, claimed: bool) -> None:
         """Hand them to the executor. A process that stood still meanwhile begins none of them."""
         begin_before_ms = self.now_ms + self.rules.stall_ms
-        if claimed and self.conversation.trusted_until_ms < begin_before_ms:
-            begin_before_ms = self.conversation.trusted_until_ms
+        if claimed:
+            begin_before_ms = min(begin_before_ms, self.conversation.trusted_until_ms)
         group = Group(deliveries[0].lane, deliveries, begin_before_ms)
         self.watch.began(group)
         self.effects.groups.append(group)

@@ -49,11 +49,6 @@ class Lane:
         self.waiting.clear()
         return waiting
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of it waits or is open: no message that is unfinished comes back to it."""
-        return not self.open and not self.waiting
-
     def put_back(self) -> None:
         """Returned messages stand before everything that waits, in the order of their offsets."""
         self.returned.sort(key=lambda delivery: delivery.offset, reverse=True)

@@ -98,7 +98,7 @@ class Lanes:
         if not lane.open or not self._exclusive:
             if lane.returned:
                 lane.put_back()
-            if not (lane.open or lane.waiting):
+            if not (lane.open or lane.waiting):  # no message that is unfinished comes back to it
                 lane.partition.drop(lane)
             else:
                 self.enlist(lane)

@@ -61,14 +61,14 @@ class Frontier:
         """Settle delivered offsets, each once."""
         delivered, settled = self._open, self._settled
         for offset in offsets:
-            if delivered and offset == delivered[0]:
-                delivered.popleft()
-                while settled and delivered[0] in settled:
-                    settled.remove(delivered.popleft())
-            elif delivered and offset > delivered[0] and offset not in settled:
-                settled.add(offset)
-            else:
+            if not delivered or offset < delivered[0] or offset in settled:
                 raise AssertionError(f"offset {offset} settled twice, or never delivered")
+            if offset > delivered[0]:
+                settled.add(offset)
+                continue
+            delivered.popleft()
+            while settled and delivered[0] in settled:
+                settled.remove(delivered.popleft())
 
     @property
     def next_offset(self) -> int | None:

@@ -32,8 +32,8 @@ class Pace:
         """A group of so many messages took so long."""
         each = took_ms / messages
         known = self._each_ms
-        if known is not None and each < known:
-            each = known + (each - known) * _WEIGHT
+        if known is not None:
+            each = max(each, known + (each - known) * _WEIGHT)
         self._each_ms = each
         if each * 2 > self._budget_ms:  # room for one; told apart because a slow handler's messages come one by one
             self._size = 1
@@ -44,8 +44,7 @@ class Pace:
         """How many groups of so many messages a place is through with within a time: 1 at most, 0 if unknown."""
         if self._each_ms is None:
             return 0.0
-        takes_ms = self._each_ms * messages
-        return within_ms / takes_ms if takes_ms > within_ms else 1.0
+        return within_ms / max(self._each_ms * messages, within_ms)
 
     @property
     def group_size(self) -> int:

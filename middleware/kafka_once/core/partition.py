@@ -117,7 +117,7 @@ class Partition:
         waiting = []
         for lane in list(self.lanes.values()):
             waiting += lane.take_all()
-            if lane.idle:
+            if not lane.open:
                 self.drop(lane)
         return waiting
 
