@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.results import Results
-from kafka_once.cli.planning import Costs, Rule
+from kafka_once.cli.planning import Costs, Points, Rule
 
 __all__ = ["costs_of"]
 
@@ -18,20 +18,25 @@ def costs_of(results: Results) -> Costs:
     """
     per_s = _column(results, "pace", "per_s")
     calls = [each / 1000 for each in _column(results, "pace", "round_trips_per_1000")]
-    message_us = min(_column(results, "redis-calls", "redis_us"))
+    message_us = min(_column(results, "redis-calls", "redis_us"))  # in a full call of a busy server, with few keys
     paced_us = _column(results, "pace", "redis_us")[per_s.index(_US_OF)]
     bucket_bytes, key_bytes = _bytes(results)
     times = [row for row in results.measures["handler-times"].rows if row.name.endswith("effectively_once")]
     return Costs(
         key_bytes=round(key_bytes, 1),
         bucket_bytes=round(bucket_bytes),
-        message_us=round(message_us, 1),
         call_us=round((paced_us - message_us) / calls[per_s.index(_US_OF)]),
+        message_us_at_keys=_message_us_at_keys(results),
         calls_at_pace=tuple(zip(per_s, (round(each, 3) for each in calls), strict=True)),
         calls_by_handler=tuple(
             (row.median("handler_ms"), round(row.median("round_trips_per_1000") / 1000, 3)) for row in times
         ),
     )
+
+
+def _message_us_at_keys(results: Results) -> Points:
+    rows = results.measures["redis-memory"].rows
+    return tuple((row.median("keys"), round(row.median("redis_us"), 1)) for row in rows)
 
 
 def _column(results: Results, measure: str, figure: str) -> list[float]:

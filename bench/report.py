@@ -1,6 +1,6 @@
 """Writes what was measured into docs/performance.md, between its markers, and draws the plots beside it.
 
-python -m bench.report build/bench-usual.json
+python -m bench.report build/bench-full.json
 python -m bench.report build/profile.json         # of `python -m bench.profile --json`: where the time goes
 """
 
@@ -78,7 +78,8 @@ def budget(told: dict[str, Any]) -> str:
         f"Measured by `python -m bench.profile --json build/profile.json`: {run['messages_per_s']:,.0f} messages/s, "
         f"{run['cpu_us']:.1f} µs of client CPU for a message."
     )
-    lines = [[name, f"{us:.2f}", f"{us / total:.0%}"] for name, us in told["layers"].items() if us / total >= 0.005]
+    layers = sorted(told["layers"].items(), key=lambda layer: -layer[1])
+    lines = [[name, f"{us:.2f}", f"{us / total:.0%}"] for name, us in layers if us / total >= 0.005]
     return f"{heading}\n\n{as_table(['layer', 'µs per message', 'share'], lines)}"
 
 

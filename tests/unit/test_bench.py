@@ -86,7 +86,10 @@ def test_costs_are_those_of_the_tables():
     """30,000 keys in 24,072 of 65,536 buckets and a million in all of them, at 20 bytes a key and 60 a bucket."""
     few, many = 20 + 60 * 24_072 / 30_000, 20 + 60 * 65_536 / 1_000_000
     tables = {
-        "redis-memory": [("a", {"keys": 30_000, "bytes": few}), ("b", {"keys": 1_000_000, "bytes": many})],
+        "redis-memory": [
+            ("a", {"keys": 30_000, "bytes": few, "redis_us": 6.0}),
+            ("b", {"keys": 1_000_000, "bytes": many, "redis_us": 8.0}),
+        ],
         "redis-calls": [("1", {"redis_us": 60.0}), ("500", {"redis_us": 5.0})],
         "pace": [
             ("slow", {"per_s": 100, "round_trips_per_1000": 2_000.0, "redis_us": 400.0}),
@@ -101,7 +104,9 @@ def test_costs_are_those_of_the_tables():
     for name, rows in tables.items():
         found.measures[name] = Measure(name, "T", "N", (), [Row(row, [run]) for row, run in rows])
 
-    assert costs_of(found) == Costs(20.0, 60, 5.0, 100, ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),))
+    assert costs_of(found) == Costs(
+        20.0, 60, 100, ((30_000, 6.0), (1_000_000, 8.0)), ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),)
+    )
 
 
 def test_a_plot_is_drawn_to_scale():

@@ -16,8 +16,8 @@ LUA = (Path(kafka_once.stores.__file__).parent / "done_keys.lua").read_text()
 PLAIN = Costs(
     key_bytes=20.0,
     bucket_bytes=100.0,
-    message_us=5.0,
     call_us=50.0,
+    message_us_at_keys=((10_000_000, 5.0), (1_000_000_000, 15.0)),
     calls_at_pace=((100, 2.0), (10_000, 0.0)),
     calls_by_handler=((0.0, 0.0), (10.0, 1.0)),
 )
@@ -91,6 +91,19 @@ def test_windows_are_those_of_a_shard():
     plan = plan_for(Load(1_000, 1_200_000, server_bytes=4e10), costs=PLAIN)
 
     assert (plan.shards, plan.windows, plan.windows_growing) == (2, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("load", "message_us"),
+    [
+        (Load(20_000, 1), 5.0),
+        (Load(20_000, 2_500), 10.0),  # a hundred million held, in the middle of what was measured, by the logarithm
+        (Load(20_000, 2_500, server_bytes=2e9), 8.495),  # half of them on each of two
+        (Load(20_000, 100_000, server_bytes=1e12), 15.0),
+    ],
+)
+def test_the_more_keys_a_server_holds_the_more_it_takes_for_a_message(load, message_us):
+    assert plan_for(load, costs=PLAIN).cpu == pytest.approx(20_000 * message_us / 1e6, rel=1e-3)
 
 
 def test_repeats_take_no_memory():

@@ -14,6 +14,8 @@ from kafka_once.keys import DIGEST_BYTES
 
 __all__ = ["Costs", "Load", "Plan", "Rule", "plan_for"]
 
+Points = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -57,23 +59,24 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Measured by `make bench`; `python -m bench.report build/bench-usual.json` prints them for this place. The tables
-    that they are from are named, as in `python -m bench --only NAME`.
+    """Measured by `make bench-full`; `python -m bench.report build/bench-full.json` prints them for this place. The
+    tables that they are from are named, as in `python -m bench --only NAME`.
 
     Attributes:
         key_bytes, bucket_bytes: of a done key in its bucket; of a used bucket, beside its keys (`redis-memory`).
-        message_us, call_us: CPU of the Redis server for claim and completion of a message (`redis-calls`), and for a
-            call when calls do not follow each other at once (`pace`).
+        call_us: CPU of the Redis server for a call when calls do not follow each other at once (`pace`).
+        message_us_at_keys: keys that one server holds → its CPU for claim and completion of a message (`redis-memory`):
+            the more there are, the more windows, and hashes of a window, one call comes to.
         calls_at_pace: messages a second that one process takes → calls to the store for each (`pace`).
         calls_by_handler: the handler's ms → calls for each message, when there is always one waiting (`handler-times`).
     """
 
-    key_bytes: float = 17.5
-    bucket_bytes: float = 69
-    message_us: float = 12.2
-    call_us: float = 126
-    calls_at_pace: tuple[tuple[float, float], ...] = ((100, 2.01), (1_000, 1.362), (5_000, 0.238), (20_000, 0.021))
-    calls_by_handler: tuple[tuple[float, float], ...] = ((0.0, 0.004), (0.1, 0.173), (1.0, 0.65), (5.0, 0.572))
+    key_bytes: float = 17.4
+    bucket_bytes: float = 63
+    call_us: float = 152
+    message_us_at_keys: Points = ((10_000, 5.1), (100_000, 5.8), (1_000_000, 7.6), (3_000_000, 9.9), (10_000_000, 12.1))
+    calls_at_pace: Points = ((100, 2.006), (1_000, 1.438), (5_000, 0.312), (20_000, 0.023))
+    calls_by_handler: Points = ((0.0, 0.003), (0.1, 0.28), (0.3, 0.384), (1.0, 0.76), (5.0, 0.752), (20.0, 0.785))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +137,9 @@ def plan_for(load: Load, rule: Rule | None = None, costs: Costs | None = None) -
     keys_per_s = load.per_s * (1 - load.repeats)
     keys = keys_per_s * load.remember_s
     calls = load.per_s * _calls(load, costs)
-    cpu = (load.per_s * costs.message_us + calls * costs.call_us) / 1e6
     of_one = _bytes_held(keys, rule, costs)
-    shards = max(1, math.ceil(of_one / (load.server_bytes * _FULL_MEMORY)), math.ceil(cpu / _FULL_CPU))
+    shards = max(1, math.ceil(of_one / (load.server_bytes * _FULL_MEMORY)))
+    shards = max(shards, math.ceil(_cpu(load, calls, keys / shards, costs) / _FULL_CPU))
     of_shard = keys / shards
     held = 2 * keys
     return Plan(
@@ -146,7 +149,7 @@ def plan_for(load: Load, rule: Rule | None = None, costs: Costs | None = None) -
         windows_growing=1 + rule.windows_until(of_shard),
         bytes_held=round(shards * _bytes_held(of_shard, rule, costs)),
         calls_per_s=calls,
-        cpu=cpu,
+        cpu=_cpu(load, calls, of_shard, costs),
         handlers_at_once=load.per_s * load.handler_ms / 1000,
         mistaken=held**2 / 2 ** (8 * DIGEST_BYTES + 1),
         shards=shards,
@@ -159,9 +162,15 @@ def _bytes_held(keys: float, rule: Rule, costs: Costs) -> float:
     return 2 * (keys * costs.key_bytes + windows * rule.buckets_used(keys / windows) * costs.bucket_bytes)
 
 
+def _cpu(load: Load, calls: float, of_shard: float, costs: Costs) -> float:
+    """Of all servers together, each of which holds twice the keys that a shard promises to remember."""
+    message_us = _between_logarithms(costs.message_us_at_keys, max(1.0, 2 * of_shard))
+    return (load.per_s * message_us + calls * costs.call_us) / 1e6
+
+
 def _calls(load: Load, costs: Costs) -> float:
     """For each message: the more of the two, for either alone can keep messages from sharing a call."""
-    at_pace = _between([(math.log(per_s), calls) for per_s, calls in costs.calls_at_pace], math.log(_of_one(load)))
+    at_pace = _between_logarithms(costs.calls_at_pace, _of_one(load))
     return max(at_pace, _between(costs.calls_by_handler, load.handler_ms))
 
 
@@ -169,7 +178,11 @@ def _of_one(load: Load) -> float:
     return load.per_s / load.processes
 
 
-def _between(points: list[tuple[float, float]] | tuple[tuple[float, float], ...], x: float) -> float:
+def _between_logarithms(points: Points, x: float) -> float:
+    return _between(tuple((math.log(at), value) for at, value in points), math.log(x))
+
+
+def _between(points: Points, x: float) -> float:
     """On the line through the points; the first and the last hold beyond them."""
     for (left, low), (right, high) in pairwise(points):
         if x <= right:
