@@ -48,9 +48,9 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=60_000, help="of one run (default 60,000)")
     parser.add_argument("--handler-ms", type=float, default=5.0, help="how long a handler sleeps (default 5)")
     parser.add_argument("--runs", type=int, default=1, help="the median of so many is told (default 1)")
-    parser.add_argument("--only", default="*", help=f"a pattern for the names: {', '.join(OURS)}")
+    parser.add_argument("--only", default="*", help=f"a pattern for the names: {', '.join((*OURS, BY_HAND))}")
     options = parser.parse_args()
-    names = [name for name in OURS if fnmatch(name, options.only)]
+    names = [name for name in (*OURS, BY_HAND) if fnmatch(name, options.only)]
     with start_kafka("apache") as kafka, start_redis("local", config={"appendonly": "no"}) as redis:
         measure = _measured(Stage(kafka, redis), names, None, options.messages, options.runs, options.handler_ms)
     print(measure.as_markdown())

@@ -73,6 +73,9 @@ def cell(heading, row, column):
     return float(cells[names.index(column) - len(names)].split(" ")[0].replace(",", ""))
 
 
+_REDIS_US = "Redis CPU µs per claim and completion"
+
+
 def test_what_is_planned_with_is_near_what_is_shown():
     """Within a factor of two: what is measured depends on the day; it must not be that of an earlier version."""
     costs, keys = Costs(), 1_000_000
@@ -82,6 +85,11 @@ def test_what_is_planned_with_is_near_what_is_shown():
         **{
             per_s: (calls * 1000, cell("At a steady pace", f"{per_s:,} messages/s", "round trips/1,000"))
             for per_s, calls in costs.calls_at_pace[:3]
+        },
+        **{
+            f"{keys:,} keys": (us, cell("Redis memory per remembered key", f"{keys:,} keys", _REDIS_US))
+            for keys, us in costs.message_us_at_keys
+            if keys <= 1_000_000  # what `make bench` has, too
         },
     }
 
