@@ -11,12 +11,12 @@ until what runs has ended or the drain time is over.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from random import Random
 from typing import TYPE_CHECKING
 
 from kafka_once.boot_clock import boot_clock_s
@@ -98,6 +98,8 @@ class Runner:
         self._settings = settings
         self._observers = observers or Observers()
         self._clock_s = clock_s
+        # Its own: a program that seeds Python's shared generator would give all its processes the same waits.
+        self._random_bits = Random().getrandbits
         self.picture = Picture(clock_s)
         self._inbox = Inbox()
         self._running: set[Group] = set()
@@ -188,7 +190,7 @@ class Runner:
     def _tick(self) -> None:
         now_s = self._clock_s()
         self.picture.turned(now_s)
-        self._engine.tick(int(now_s * 1000), random.getrandbits(53))
+        self._engine.tick(int(now_s * 1000), self._random_bits(53))
         if not self._engine.rules.exclusive:
             self._engine.offer(self._executor.room())
 

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import random
 import shutil
 import signal
 import socket
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import IO
 
 from kafka_once.testing.services.choosing import ServiceUnavailable
@@ -23,12 +23,13 @@ HOST = "127.0.0.1"
 # Below the range that systems hand out to outgoing connections. From inside it, a client that keeps trying to reach a
 # dead server may be given the server's own port, connect to itself, and keep the server from ever coming back.
 _PORTS = range(20_000, 32_000)
+_PORT_OF = SystemRandom()  # tests seed the shared generator, and would try the same ports
 
 
 def free_port() -> int:
     """A TCP port of 127.0.0.1 on which nobody listens now."""
     for _ in range(200):
-        port = random.choice(_PORTS)
+        port = _PORT_OF.choice(_PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
