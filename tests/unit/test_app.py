@@ -1,6 +1,7 @@
 """What an app and a consumer refuse before anything is consumed, and after a fork."""
 
 import os
+import random
 import signal
 import threading
 from dataclasses import replace
@@ -16,9 +17,11 @@ from kafka_once.ports import GroupTimes
 from kafka_once.stores.memory import MemoryState, MemoryStore
 
 
-def memory() -> Adapters:
+def memory(*payloads: bytes) -> Adapters:
     cluster, state = MemoryCluster(), MemoryState()
     cluster.create_topic("t", 1)
+    for payload in payloads:
+        cluster.produce("t", None, payload)
     return Adapters(
         broker=lambda settings: MemoryBroker(cluster, settings.group, settings.instance_id),
         store=lambda settings, namespace: MemoryStore(namespace, settings.lease_ms, state=state),
@@ -42,6 +45,23 @@ def test_to_stop_for_a_hung_handler_takes_a_deadline() -> None:
         app.start()
         app.stop()
         app.join()
+
+
+def test_the_generator_that_all_of_a_program_shares_is_left_alone() -> None:
+    """A program that seeds it may count on what it draws, and its processes must not wait in step."""
+    ran, adapters = threading.Event(), memory(b"")
+    app = App("localhost", group="g", store="memory://", adapters=adapters)
+
+    @app.handler("t", key=coordinates())
+    def handle(payload: bytes) -> None:
+        ran.set()
+
+    before = random.getstate()
+    app.start()
+    assert ran.wait(20)
+    app.stop()
+    assert app.join(20)
+    assert random.getstate() == before
 
 
 class Deciding(MemoryBroker):
