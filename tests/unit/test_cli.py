@@ -201,6 +201,8 @@ def test_an_unknown_log_level_is_refused(call):
         ((), "--bootstrap-servers=None: name an app"),
         (("--bootstrap-servers", "localhost:1"), "--group=None: name an app"),
         (("billing:app", "--group", "other"), "--group='other': the app billing:app says it already"),
+        (("billing:app", "--store", "redis://:secret@elsewhere/0"), "--store='redis://***@elsewhere/0': the app"),
+        (("billing:app", "--kafka-config", "broken.properties"), "--kafka-config='broken.properties': the app"),
         (("nothing:app",), "there is no module 'nothing' here"),
         ((*OPTIONS, "--store", "http://:secret@host"), "store='***'"),
         ((*OPTIONS, "--kafka-config", "nothing.properties"), "it cannot be read (FileNotFoundError)"),

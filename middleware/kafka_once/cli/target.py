@@ -1,5 +1,6 @@
 """What a command looks at: the app that `module:app` names, or a group and its store given by options."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +13,13 @@ from kafka_once.errors import ConfigurationError
 from kafka_once.intake import Routes
 from kafka_once.member import Adapters
 from kafka_once.ports import Namespace, Store
+from kafka_once.setting_checks import shown_store
 from kafka_once.setting_sources import Layers
 from kafka_once.settings import Settings
 
 __all__ = ["AppName", "Cluster", "Group", "Json", "KafkaConfig", "Servers", "StoreUrl", "Target", "target_of"]
+
+_STORE_VARIABLE = "KAFKA_ONCE_STORE"
 
 AppName = Annotated[
     str | None, typer.Argument(metavar="MODULE:APP", help="The app, for example billing:app. Or give the options.")
@@ -24,7 +28,7 @@ Servers = Annotated[str | None, typer.Option("--bootstrap-servers", metavar="HOS
 Group = Annotated[str | None, typer.Option("--group", metavar="NAME", help="The consumer group.")]
 StoreUrl = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", envvar="KAFKA_ONCE_STORE", help="The Redis that holds the claims."),
+    typer.Option("--store", metavar="URL", envvar=_STORE_VARIABLE, help="The Redis that holds the claims."),
 ]
 KafkaConfig = Annotated[
     Path | None,
@@ -89,9 +93,12 @@ def target_of(
     """
     if app_name is None:
         return Target(_settings(servers, group, store, kafka_config, cluster))
-    for option, value in (("bootstrap-servers", servers), ("group", group), ("cluster", cluster)):
+    told = {"bootstrap-servers": servers, "group": group, "cluster": cluster, "kafka-config": kafka_config}
+    for option, value in told.items():
         if value is not None:
-            raise ConfigurationError(f"--{option}", value, f"the app {app_name} says it already; leave it out")
+            raise ConfigurationError(f"--{option}", str(value), f"the app {app_name} says it already; leave it out")
+    if store is not None and store != os.environ.get(_STORE_VARIABLE):  # that one is a setting of apps, too
+        raise ConfigurationError("--store", shown_store(store), f"the app {app_name} says it already; leave it out")
     app = load_app(app_name)
     return Target(app.settings, Routes(app._routes), app._adapters)
 
