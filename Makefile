@@ -5,9 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# Where `make demo` and `make test` take their servers from; empty means: the best that is to be had.
+# The broker of demo, chaos and storm; empty means: the best that is to be had. The tests' servers: docs/testing.md.
 KAFKA  ?=
-REDIS  ?=
 ARGS   ?=
 
 # Each set variable becomes an option of tests.chaos or tests.storm: SEED=7 gives --seed 7.
@@ -87,7 +86,7 @@ storm: $(STAMP) ## Members start, stop, die, freeze, wake (SEEDS=1-10 SECONDS=60
 prove: $(STAMP) ## Small worlds to their end, 5,000 seeds, every crash point, wrong variants (no server; ten minutes at most)
 	$(BIN)/python -m tests.prove $(ARGS)
 
-prove-long: $(STAMP) ## The same with pairs of faults, three messages and 100,000 seeds (hours)
+prove-long: $(STAMP) ## Larger worlds instead: pairs of faults, three messages, 100,000 seeds (hours)
 	$(BIN)/python -m tests.prove --long $(ARGS)
 
 bench-quick: $(STAMP) ## What de-duplication costs, one round (under 90 s; needs Java and redis-server)

@@ -23,20 +23,19 @@ from bench.pace import pace
 from bench.process_memory import process_memory
 from bench.redis_memory import Turnover, done_keys, redis_calls
 from bench.results import BUILD, Results, machine
-from bench.sizes import SIZES, Size
+from bench.sizes import COMMANDS, SIZES, Size
 from bench.stage import Stage
 from bench.tables import Measure
 from bench.targets import targets_table
 from kafka_once.testing.services import start_kafka, start_redis
 
-_PEERS = (
+PEERS = (
     "aws-lambda-powertools==3.37.0",
     "boto3==1.43.31",
     "redis==7.1.0",
     "confluent-kafka==2.13.0",
     "pyrallel-consumer==1.0.0",  # says that it needs Python 3.12, and runs with 3.11
 )
-_COMMANDS = {"quick": "make bench-quick", "usual": "make bench", "full": "make bench-full"}
 
 
 def main() -> int:
@@ -50,7 +49,7 @@ def main() -> int:
     part = "" if arguments.only == "*" else "-part"  # a report is made of a whole run
     target, began_s = BUILD / f"bench-{arguments.size}{part}.json", time.monotonic()
     with start_kafka("apache") as kafka, start_redis("local", config={"appendonly": "no"}) as store:
-        results = Results(_COMMANDS[arguments.size], machine(kafka.version, store.version))
+        results = Results(COMMANDS[arguments.size], machine(kafka.version, store.version))
         print(results.machine, flush=True)
         for measure in _measured(Stage(kafka, store), size, peers, arguments.only):
             results.measures[measure.name] = measure
@@ -105,12 +104,10 @@ def _peers() -> str:
     """The Python of an environment with pinned peers, made when it is first asked for."""
     folder = BUILD / "bench-peers"
     python, installed = folder / "bin" / "python", folder / ".installed"
-    if not installed.exists() or installed.read_text() != repr(_PEERS):
+    if not installed.exists() or installed.read_text() != repr(PEERS):
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", "--ignore-requires-python", *_PEERS], check=True
-        )
-        installed.write_text(repr(_PEERS))
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--ignore-requires-python", *PEERS], check=True)
+        installed.write_text(repr(PEERS))
     return str(Path(python).absolute())
 
 

@@ -31,6 +31,12 @@ def costs_of(results: Results) -> Costs:
         calls_by_handler=tuple(
             (row.median("handler_ms"), round(row.median("round_trips_per_1000") / 1000, 3)) for row in times
         ),
+        calls_per_s_most=round(
+            max(
+                *(each * pace for each, pace in zip(calls, per_s, strict=True)),
+                *(row.median("round_trips_per_1000") / 1000 * row.median("messages_per_s") for row in times),
+            )
+        ),
     )
 
 

@@ -76,7 +76,9 @@ def kills(stage: Stage, size: Size) -> Measure:
     rows.append(Row(BY_HAND, _Case(stage, workload, 0.0, chance, by_hand=True).run(size.kills)))
     note = (
         f"{size.kills} × kill -9 of a worker that is at work, in each row; static membership, 4 partitions in order, "
-        f'but {_AT_ONCE} async handlers with order="none" in one row. The median of the kills, the least and the most.'
+        f'but {_AT_ONCE} async handlers with order="none" in one row. The median of the kills, the least and the most. '
+        "Each handler writes two records of itself into a file, and the rate is that of the time at work before the "
+        "kill: these are not the rates of the first table."
     )
     columns = (
         ("messages_per_s", "messages/s", 0),

@@ -16,14 +16,16 @@ _REDIS = ("redis_us", "Redis CPU µs/message", 1)
 _TRIPS = ("round_trips_per_1000", "round trips/1,000", 1)
 _PEAK = ("peak_mib", "peak MiB", 0)
 
-_BY_HAND = ("poll_loop", "batch_loop", "setnx_loop", "batch_check_after")
+_BY_HAND = ("poll_loop", "batch_loop", "setnx_loop", "batch_check_after", "batch_check_after_gc")
 # Slow contenders get a shorter topic: a rate is a rate.
 _SHARE = {"setnx_loop": 0.05, "powertools": 0.02}
+# As is recommended: everything is in the append-only file, which is brought to the disk every second.
+ON_DISK = "effectively_once, appendonly yes"
 
 
 def throughput(stage: Stage, size: Size, peers: str | None) -> Measure:
     """`peers` is the Python of the environment that has them, None to leave them out."""
-    ours = ("at_least_once", "effectively_once", "effectively_once_gc")
+    ours = ("at_least_once", "effectively_once", "effectively_once_gc", ON_DISK)
     names = [*_BY_HAND, *(["powertools"] if peers else []), *ours]
     shares = {name: _SHARE.get(name, 1.0) for name in names}
     topics = {share: stage.produce(int(size.messages * share)) for share in set(shares.values())}
@@ -31,7 +33,9 @@ def throughput(stage: Stage, size: Size, peers: str | None) -> Measure:
     for _ in range(size.rounds):
         for name in names:
             python = {"python": peers} if name == "powertools" and peers else {}
-            rows[name].runs.append(stage.run(name, topics[shares[name]], **python))
+            on_disk = name == ON_DISK
+            contender = name if not on_disk else "effectively_once"
+            rows[name].runs.append(stage.run(contender, topics[shares[name]], on_disk=on_disk, **python))
     note = (
         f"{size.messages:,} messages of 300 bytes in 4 partitions, a fifth of them repeats; fewer for slow contenders."
     )
@@ -74,7 +78,10 @@ def remembered(stage: Stage, size: Size) -> Measure:
                 row.runs.append(run)
                 topic = stage.produce(100_000)
                 filling.count += topic.distinct
-    note = "So many are known when a run begins; it adds 80,000. Each round begins with an empty store."
+    note = (
+        "So many are known when a run begins; it adds 80,000. Each round begins with an empty store. Redis' CPU is "
+        "that of the server in this run, with all calls."
+    )
     return Measure("remembered", "As more keys are remembered", note, (_RATE, _CPU, _REDIS), list(rows.values()))
 
 

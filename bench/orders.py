@@ -77,7 +77,9 @@ def _measured(
             row.runs.append(_in_a_process(python, spec))
     note = (
         f"Handlers of {handler_ms:g} ms, {messages:,} messages (fewer for slow ones), {_KEYS:,} record keys, "
-        f"{PARTITIONS} partitions. The names: order, handlers, limit; the bound: the limit ÷ the handler's time. "
+        f"{PARTITIONS} partitions. The names: order, handlers, limit. The bound: the handlers that may run at once "
+        f"(the limit, but {PARTITIONS} with order partition) ÷ the handler's time. The clock runs from the first "
+        "handler's start to the last one's end. `buffer` is 1,000, or five times the limit if that is more. "
         "Pyrallel-Consumer has no store and de-duplicates nothing. The loop by hand has neither store nor order: a "
         "task of asyncio for each message, and nothing else."
     )

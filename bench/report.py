@@ -17,6 +17,7 @@ from typing import Any
 from bench.costs import costs_of
 from bench.plots import Line, Plot
 from bench.results import Results
+from bench.sizes import COMMANDS
 from bench.tables import Measure, as_table
 from bench.targets import targets_table
 
@@ -66,7 +67,7 @@ def figures(results: Results, drawn: dict[str, Plot]) -> str:
     """All tables, each with the command that makes it, and the plots where they belong."""
     parts = [_heading(results)]
     for measure in results.measures.values():
-        parts += [f"### {measure.title}", _command(measure), measure.note, measure.as_markdown()]
+        parts += [f"### {measure.title}", _made_by(results.command, measure), measure.note, measure.as_markdown()]
         parts += [_shown(name, plot) for name, plot in drawn.items() if _PLOT_OF[name] == measure.name]
     return "\n\n".join(parts)
 
@@ -87,8 +88,9 @@ def _heading(results: Results) -> str:
     return f"Measured by `{results.command}`: {results.machine}."
 
 
-def _command(measure: Measure) -> str:
-    return f"`python -m bench --only {measure.name}`"
+def _made_by(command: str, measure: Measure) -> str:
+    size = next(size for size, whole in COMMANDS.items() if whole == command)
+    return f"`python -m bench --size {size} --only {measure.name}`; runs of each row: {measure.runs_of_a_row()}"
 
 
 _PLOT_OF = {"throughput": "handler-times", "memory": "redis-memory"}

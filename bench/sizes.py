@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SIZES", "Size"]
+__all__ = ["COMMANDS", "SIZES", "Size"]
+
+COMMANDS = {"quick": "make bench-quick", "usual": "make bench", "full": "make bench-full"}
 
 
 @dataclass(frozen=True, slots=True)

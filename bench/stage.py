@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,7 @@ class Stage:
         workload: Workload,
         *,
         keep: bool = False,
+        on_disk: bool = False,
         python: str = sys.executable,
         watched: Sequence[str] = (),
         **task: Any,
@@ -51,6 +53,7 @@ class Stage:
             contender: its name in `bench.contenders`.
             workload: the topic.
             keep: leave what the store remembers.
+            on_disk: the store writes its append-only file; it does not otherwise.
             python: of the environment that has what the contender needs.
             watched: a command that starts the process and looks on.
             task: what else `Task` is told.
@@ -64,9 +67,11 @@ class Stage:
         client = self.redis.client()
         if not keep:
             client.flushall()
+        self._keep_file(client, on_disk=on_disk)
         before, memory = client.info("cpu"), client.info("memory")["used_memory"]
         figures = self._measured([*watched, python], self._spec(contender, workload, task))
         after = client.info("cpu")
+        self._keep_file(client, on_disk=False)
         spent_s = sum(after[name] - before[name] for name in ("used_cpu_sys", "used_cpu_user"))
         figures["redis_us"] = spent_s / workload.count * 1e6
         figures["redis_bytes"] = client.info("memory")["used_memory"] - memory
@@ -75,6 +80,13 @@ class Stage:
         if "stop_after" not in task and figures["processings"] != expected:
             raise RuntimeError(f"{contender} processed {figures['processings']} messages, {expected} were to be")
         return figures
+
+    @staticmethod
+    def _keep_file(client: Any, *, on_disk: bool) -> None:
+        """Whether Redis writes its append-only file from now on; the first one is written when this returns."""
+        client.config_set("appendonly", "yes" if on_disk else "no")
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            time.sleep(0.01)
 
     def _spec(self, contender: str, workload: Workload, task: dict[str, Any]) -> dict[str, Any]:
         return {

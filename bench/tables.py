@@ -59,6 +59,10 @@ class Measure:
         row = self.row(name)
         return None if row is None or not row.values(figure) else row.median(figure)
 
+    def runs_of_a_row(self) -> str:
+        counts = sorted({len(row.runs) for row in self.rows})
+        return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
     def as_markdown(self) -> str:
         heading = ["", *(name for _, name, _ in self.columns)]
         lines = [[row.name, *(row.shown(figure, digits) for figure, _, digits in self.columns)] for row in self.rows]

@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     )
     buffer: Count = _count(2_000, 1, 1_000_000, "messages", "How many are held for a partition before it is paused")
     buffer_bytes: Count = _count(
-        64 << 20, 1 << 20, 1 << 40, "bytes", "How many are held in all, before partitions are paused, each at its share"
+        64 << 20, 1 << 20, 1 << 40, "bytes", "How many are held in all; a partition is paused at its equal share of it"
     )
     max_key_bytes: Count = _count(4096, 1, 1_048_576, "bytes", "A longer idempotency key counts as missing")
     dead_letter_topic: Name | None = _setting(
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         "", "a name of at most 255 characters", "", "Names the Kafka cluster instead of its id", max_length=255
     )
     red_after: Duration = _duration(
-        300, 0.1, _DAY, "With `backoff_max`: how long a partition may stand still before health turns red"
+        300, 0.1, _DAY, "A partition that stands still for longer than this and `backoff_max` turns health red"
     )
     health_port: Annotated[int, BeforeValidator(checks.no_bool), Field(ge=0, le=65_535)] | None = _setting(
         None,

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 import kafka_once
 from kafka_once import errors
+from kafka_once.brokers import kafka_settings
 from kafka_once.brokers.memory import MemoryBroker, MemoryCluster
 from kafka_once.cli import commands
 from kafka_once.core.events import Counters, Kind, Outcome
@@ -150,6 +151,26 @@ def test_the_example_of_a_test_passes(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 # -------------------------------------------------------------------------------------------------- tables are complete
+
+
+def test_what_is_refused_of_librdkafkas_settings_is_told() -> None:
+    refused = section(SETTINGS, "librdkafka's settings").split("<!-- kafka-defaults")[0]
+
+    assert sorted(first_column(refused)) == sorted([*kafka_settings._REFUSED, *kafka_settings._BROKER_SIDE])
+
+
+def test_librdkafkas_settings_that_have_other_defaults_are_told() -> None:
+    [table] = re.findall(r"<!-- kafka-defaults: begin -->\n(.*?)<!-- kafka-defaults: end -->", SETTINGS, re.DOTALL)
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    shown = {
+        name: value.strip("`")
+        for names, values, _ in rows
+        for name, value in zip(re.findall(r"`(.+?)`", names), values.split(", "), strict=True)
+    }
+    made = kafka_settings.consumer_settings({"bootstrap.servers": "localhost", "group.id": "g"})
+
+    assert shown == {name: str(made[name]).lower() for name in shown}
+    assert set(made) - set(shown) == {"bootstrap.servers", "group.id", *kafka_settings._FORCED}
 
 
 def test_the_settings_table_is_the_one_that_the_code_makes() -> None:

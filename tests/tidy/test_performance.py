@@ -31,8 +31,8 @@ def commandless(text):
 
 
 def names_its_command(line):
-    match = re.fullmatch(r"`python -m bench --only ([a-z-]+)`", line)
-    return match is not None and match[1] in PLANNED
+    match = re.fullmatch(r"`python -m bench --size ([a-z]+) --only ([a-z-]+)`; runs of each row: \d+(?: to \d+)?", line)
+    return match is not None and match[1] in SIZES and match[2] in PLANNED
 
 
 def test_each_table_names_the_command_that_made_it():
@@ -41,9 +41,10 @@ def test_each_table_names_the_command_that_made_it():
 
 
 def test_a_table_without_its_command_is_found():
-    assert commandless("### A\n\n`python -m bench --only kills`") == []
+    assert commandless("### A\n\n`python -m bench --size full --only kills`; runs of each row: 12") == []
     assert commandless("### A\n\n| figure |") == ["A"]
-    assert commandless("### A\n\n`python -m bench --only nothing`") == ["A"]
+    assert commandless("### A\n\n`python -m bench --size full --only nothing`; runs of each row: 12") == ["A"]
+    assert commandless("### A\n\n`python -m bench --only kills`; runs of each row: 12") == ["A"]  # of the usual size
 
 
 @pytest.mark.parametrize("name", ["targets", "figures"])

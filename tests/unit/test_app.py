@@ -53,7 +53,7 @@ def test_the_generator_that_all_of_a_program_shares_is_left_alone() -> None:
     app = App("localhost", group="g", store="memory://", adapters=adapters)
 
     @app.handler("t", key=coordinates())
-    def handle(payload: bytes) -> None:
+    def handle(_: bytes) -> None:
         ran.set()
 
     before = random.getstate()

@@ -75,7 +75,7 @@ def test_the_page_shows_each_table_with_its_command_and_its_plot():
     parts = figures(found, drawn).split("\n\n")
 
     assert parts[0] == "Measured by `make bench`: a machine."
-    assert parts[1:3] == ["### T", "`python -m bench --only throughput`"]
+    assert parts[1:3] == ["### T", "`python -m bench --size usual --only throughput`; runs of each row: 1"]
     assert parts[parts.index("### Times") + 4].endswith("](plots/throughput.svg)")
     assert parts[parts.index("### Memory") + 4].endswith("](plots/memory.svg)")
     assert [line.points for line in drawn["throughput"].lines] == [[(0, 8e4)], [(0, 9e4), (1, 900)], [(1, 4_000)]]
@@ -97,7 +97,7 @@ def test_costs_are_those_of_the_tables():
         ],
         "handler-times": [
             ("1 ms, poll_loop", {"handler_ms": 1.0}),
-            ("1 ms, effectively_once", {"handler_ms": 1.0, "round_trips_per_1000": 700.0}),
+            ("1 ms, effectively_once", {"handler_ms": 1.0, "round_trips_per_1000": 700.0, "messages_per_s": 2_000.0}),
         ],
     }
     found = results()
@@ -105,7 +105,7 @@ def test_costs_are_those_of_the_tables():
         found.measures[name] = Measure(name, "T", "N", (), [Row(row, [run]) for row, run in rows])
 
     assert costs_of(found) == Costs(
-        20.0, 60, 100, ((30_000, 6.0), (1_000_000, 8.0)), ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),)
+        20.0, 60, 100, ((30_000, 6.0), (1_000_000, 8.0)), ((100, 2.0), (1_000, 1.5)), ((1.0, 0.7),), 1_500
     )
 
 

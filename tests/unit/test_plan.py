@@ -20,6 +20,7 @@ PLAIN = Costs(
     message_us_at_keys=((10_000_000, 5.0), (1_000_000_000, 15.0)),
     calls_at_pace=((100, 2.0), (10_000, 0.0)),
     calls_by_handler=((0.0, 0.0), (10.0, 1.0)),
+    calls_per_s_most=12_000.0,
 )
 
 
@@ -120,7 +121,8 @@ def test_repeats_take_no_memory():
         (Load(100, 60), 200.0),
         (Load(20_000, 60), 0.0),
         (Load(20_000, 60, handler_ms=5), 10_000.0),  # each half of its calls: the handler keeps them apart
-        (Load(20_000, 60, handler_ms=30), 20_000.0),
+        (Load(20_000, 60, handler_ms=30), 12_000.0),  # one process does not make more
+        (Load(20_000, 60, handler_ms=30, processes=2), 20_000.0),
         (Load(20_000, 60, processes=200), 40_000.0),  # each process has few
     ],
 )
@@ -137,7 +139,7 @@ def test_handlers_at_once_are_what_comes_in_while_one_runs():
     [
         (Load(1_000, 3_600, server_bytes=400_000_000), 1),  # of 196 MB
         (Load(1_000, 3_600, server_bytes=200_000_000), 2),  # a quarter stays free
-        (Load(20_000, 60, handler_ms=10), 3),  # 20,000 × 55 µs: 1.1 cores, half a core for each
+        (Load(20_000, 60, handler_ms=10, processes=2), 3),  # 20,000 × 55 µs: 1.1 cores, half a core for each
     ],
 )
 def test_shards_are_advised_by_memory_and_by_cpu(load, shards):

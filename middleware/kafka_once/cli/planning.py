@@ -69,6 +69,7 @@ class Costs:
             the more there are, the more windows, and hashes of a window, one call comes to.
         calls_at_pace: messages a second that one process takes → calls to the store for each (`pace`).
         calls_by_handler: the handler's ms → calls for each message, when there is always one waiting (`handler-times`).
+        calls_per_s_most: that one process came to in both tables: what more handlers at once would ask for shares calls.
     """
 
     key_bytes: float = 17.4
@@ -83,6 +84,7 @@ class Costs:
         *((0.0, 0.003), (0.1, 0.28), (0.3, 0.384), (1.0, 0.76)),
         *((3.0, 0.794), (5.0, 0.752), (10.0, 0.733), (20.0, 0.785)),
     )
+    calls_per_s_most: float = 1_785
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +177,10 @@ def _cpu(load: Load, calls: float, of_shard: float, costs: Costs) -> float:
 
 
 def _calls(load: Load, costs: Costs) -> float:
-    """For each message: the more of the two, for either alone can keep messages from sharing a call."""
+    """For each message: the more of the two, for either alone can keep messages from sharing a call; up to the most."""
     at_pace = _between_logarithms(costs.calls_at_pace, _of_one(load))
-    return max(at_pace, _between(costs.calls_by_handler, load.handler_ms))
+    calls = max(at_pace, _between(costs.calls_by_handler, load.handler_ms))
+    return min(calls, costs.calls_per_s_most / _of_one(load))
 
 
 def _of_one(load: Load) -> float:

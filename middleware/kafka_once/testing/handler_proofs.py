@@ -76,8 +76,8 @@ class CrashReport:
 
     @property
     def doubled(self) -> list[CrashStep]:
-        """The steps at which an effect happened twice. For an effect that takes no part in the claim that is "after
-        the handler": the effect has happened, and nobody knows."""
+        """The steps at which an effect happened twice. For an effect that takes no part in the claim those are
+        "after the handler" and "before the completion": the effect has happened, and nobody knows."""
         return [step for step in self.steps if step.doubled]
 
     @property
