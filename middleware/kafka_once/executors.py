@@ -7,7 +7,9 @@ decides nothing: what an exception means is the engine's business.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import logging
 import threading
 import time
 from collections import deque
@@ -26,6 +28,8 @@ __all__ = ["Executor", "Handlers", "is_late"]
 
 Post = Callable[[Group], None]
 Around = Callable[[Message], AbstractContextManager[object]]
+
+log = logging.getLogger("kafka_once")
 
 _NOTHING = nullcontext()
 
@@ -122,7 +126,7 @@ class Handlers:
         following = self._places.next()
         self._post(group)
         if following is not None and self._is_async(following):
-            self._loop.start([following])
+            self._go_on(following)
             return None
         return following
 
@@ -134,7 +138,20 @@ class Handlers:
         following = self._places.next()
         self._post(group)
         if following is not None:
-            self._begin([following])
+            self._go_on(following)
+
+    def _go_on(self, following: Group | None) -> None:
+        """In the place of a group that has ended. One that cannot be begun comes back without results."""
+        while following is not None:
+            try:
+                self._begin([following])
+            except (RuntimeError, OSError):  # no thread, no event loop: for want of memory or of descriptors
+                log.exception("a handler could not be started")
+                following.ended = True
+                self._post(following)
+                following = self._places.next()
+            else:
+                return
 
     def _route(self, group: Group) -> Route:
         return self._routes.of(group.lane.partition.name.topic)
@@ -280,8 +297,9 @@ class _Threads:
                 self._idle -= 1
             elif len(self._threads) < self._limit:  # else one that ends now takes it
                 name = f"kafka-once-handler-{len(self._threads)}"
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-                self._threads[-1].start()
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
         self._queue.put(group)
 
     def close(self) -> None:
@@ -296,6 +314,20 @@ class _Threads:
                 self._idle += 1
 
 
+class _Task(asyncio.Task[None]):
+    """Of one group. It is not cancelled before its first step (a handler may cancel all tasks that it finds), for then
+    nothing of it would run, not even what says that it has ended. The loop's task factory, perhaps an eager one, is not
+    asked.
+    """
+
+    __slots__ = ()
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if inspect.getcoroutinestate(self.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+            return False
+        return super().cancel(msg)
+
+
 class _Loop:
     """One event loop in one thread, made when the first async handler is to run."""
 
@@ -303,7 +335,7 @@ class _Loop:
         self._run = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: dict[Group, asyncio.Task[None]] = {}  # a loop keeps weak references only
+        self._tasks: dict[Group, _Task] = {}  # a loop keeps weak references only
         self._lock = threading.Lock()
         self._closed = False
 
@@ -316,10 +348,19 @@ class _Loop:
             if self._closed:
                 return
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, name="kafka-once-loop", daemon=True)
-                self._thread.start()
+                self._loop, self._thread = self._made()
             self._loop.call_soon_threadsafe(self._begin, groups)
+
+    def _made(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+        """Both or neither."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._serve, args=(loop,), name="kafka-once-loop", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            loop.close()
+            raise
+        return loop, thread
 
     def cancel(self, group: Group) -> None:
         with self._lock:
@@ -332,16 +373,20 @@ class _Loop:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def _serve(self) -> None:
-        assert self._loop is not None
-        self._loop.run_forever()
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._closed:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # Raised by a task that a handler has made. Whoever awaits that task gets it too; the others go on.
+                log.exception("a task ended with what ends programs; if its handler awaits it, the process ends")
         if not self._tasks:  # else handlers outlast the drain: the process ends with them
-            self._loop.close()
+            loop.close()
 
     def _begin(self, groups: Sequence[Group]) -> None:
-        assert self._loop is not None
+        """Each in a context of its own: what it sets there is nobody else's."""
         for group in groups:
-            self._tasks[group] = self._loop.create_task(self._run(group))
+            self._tasks[group] = _Task(self._run(group), loop=self._loop, context=contextvars.Context())
 
     def forget(self, group: Group) -> None:
         """Its handler has ended; called by its own task, for a callback would cost one more turn of the loop."""

@@ -207,8 +207,8 @@ class Runner:
         for _ in range(min(_INBOX_ITEMS, len(arrived))):
             arrived.popleft()()
         for group in self._several:
-            if len(group.results) > group.seen and not group.ended:
-                self._engine.on_ran(group)
+            if len(group.results) > group.seen:
+                self._engine.on_results(group)
 
     def _wait(self, timeout_s: float) -> None:
         self._inbox.wait(timeout_s, -1 if self._store is None else self._store.descriptor())
@@ -284,10 +284,9 @@ class Runner:
         self._inbox.put(partial(self._on_ran, group))
 
     def _on_ran(self, group: Group) -> None:
-        if group.ended:
-            self._running.discard(group)
-            self._several.discard(group)
-            self.picture.ran(group)
+        self._running.discard(group)
+        self._several.discard(group)
+        self.picture.ran(group)
         self._engine.on_ran(group)
 
     def _post(self, what: Callable[[Engine], None]) -> None:

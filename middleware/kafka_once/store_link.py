@@ -68,6 +68,7 @@ class PipeLink:
         self._store = store
         self._pipe: StorePipe = store.pipe()
         self._away: deque[tuple[StoreCall, float]] = deque()
+        self._failed = False  # and the engine has not heard of it yet
         self._post: Callable[[Answer], None] = lambda _answer: None
         self._session: Session | None = None
 
@@ -75,6 +76,8 @@ class PipeLink:
         self._post = post
 
     def send(self, call: StoreCall) -> None:
+        if self._failed:  # the silence that the engine is about to hear of stands for this call, too
+            return
         self._away.append((call, time.monotonic()))
         try:
             self._pipe.send(self._session, call)
@@ -82,7 +85,8 @@ class PipeLink:
             self._fail(error)
 
     def descriptor(self) -> int:
-        return self._pipe.descriptor()
+        """-1 also while no answer is to come: a connection that the server has closed is readable all the time."""
+        return self._pipe.descriptor() if self._away else -1
 
     def receive(self) -> None:
         try:
@@ -104,7 +108,14 @@ class PipeLink:
     def _fail(self, error: BaseException) -> None:
         self._away.clear()
         self._pipe.drop()
-        self._post(_failure(error))
+        self._failed = True
+        told = _failure(error)
+
+        def tell(engine: Engine) -> None:
+            self._failed = False
+            told(engine)
+
+        self._post(tell)
 
     def report(self, counters: Mapping[str, int]) -> None:
         _report(self._store, self._session, counters)

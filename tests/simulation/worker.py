@@ -219,7 +219,7 @@ class Worker:
             self._inbox.popleft()()
         for running in self.runs.running:
             if len(running.group.results) > running.group.seen:
-                self.engine.on_ran(running.group)
+                self.engine.on_results(running.group)
 
     def _poll(self) -> None:
         for results in self.answers:

@@ -209,7 +209,7 @@ def test_a_group_that_ends_behind_what_was_seen_of_it_does_not_stand_still_for_e
     worker.deliver("a", "b", start=1)
     (group,) = worker.running
     group.results.append(None)
-    worker.engine.on_ran(group)
+    worker.engine.on_results(group)
     worker.engine.on_revoked(ROW[:1])
 
     group.ended = True
@@ -220,12 +220,34 @@ def test_a_group_that_ends_behind_what_was_seen_of_it_does_not_stand_still_for_e
     assert worker.engine.stalls == ()
 
 
+@pytest.mark.parametrize("rules", [AT_LEAST, AT_MOST, {}])
+def test_a_group_that_ends_while_it_is_looked_at_ends_once(rules: dict[str, object]) -> None:
+    """The runner has seen that it runs; then its thread ends it, and the look finds all that there will ever be."""
+    worker = Worker(group_ms=1e6, backoff_ms=10, **rules).own().deliver("x").run(took_ms=0.001)
+    worker.deliver("a", "b", "c", start=1)
+    (group,) = worker.running
+    worker.running.remove(group)
+    group.results.extend((None, ValueError()))
+    group.ended = True
+    worker.tick()
+
+    worker.engine.on_results(group)
+    worker.engine.on_ran(group)
+    worker.turn().pass_time(100)
+    while worker.running:
+        worker.run().pass_time(100)
+
+    skipped = {"skipped": 1} if rules is AT_MOST else {}
+    assert worker.outcomes() == {"completed": 4 - len(skipped), **skipped}
+    assert worker.count("processings") == 4 - len(skipped)
+
+
 @pytest.mark.parametrize("rules", [AT_LEAST, {}])
 def test_what_came_back_while_its_group_runs_is_left_once_when_its_partition_goes(rules: dict[str, object]) -> None:
     worker = Worker(group_ms=1e6, **rules).own().deliver("x").run(took_ms=0.001).deliver("a", "b", start=1)
     (group,) = worker.running
     group.results.append(ValueError())
-    worker.engine.on_ran(group)
+    worker.engine.on_results(group)
     worker.turn()
     worker.engine.on_revoked(ROW[:1])
 

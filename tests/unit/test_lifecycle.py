@@ -690,7 +690,7 @@ def test_outcomes_are_told_to_who_asked_for_them() -> None:
 
 def test_news_of_a_group_that_has_none_change_nothing() -> None:
     worker = Worker(stalled_after_ms=1_000, lease_ms=60_000).own().deliver("a").pass_time(900)
-    worker.engine.on_ran(worker.running[0])
+    worker.engine.on_results(worker.running[0])
     worker.pass_time(200)
 
     assert [stall.ran_ms for stall in worker.engine.stalls] == [1_100]

@@ -16,6 +16,12 @@ from kafka_once.errors import ConfigurationError, InDoubt, NeverCompleted, Undec
         (ConfigurationError("handler", "f", "…"), Verdict.FATAL),
         (SystemExit(), Verdict.FATAL),
         (KeyboardInterrupt(), Verdict.FATAL),
+        (ExceptionGroup("", [ValueError(), UndecodablePayload()]), Verdict.REJECT),
+        (ExceptionGroup("", [ValueError(), ValueError()]), Verdict.RETRY),
+        (BaseExceptionGroup("", [SystemExit(), UndecodablePayload()]), Verdict.FATAL),
+        (BaseExceptionGroup("", [NeverCompleted(), SystemExit()]), Verdict.ABANDONED),
+        (ExceptionGroup("", [NeverCompleted(), InDoubt()]), Verdict.DOUBT),
+        (ExceptionGroup("", [ValueError(), ExceptionGroup("", [InDoubt()]), ValueError()]), Verdict.DOUBT),
     ],
 )
 def test_what_is_raised_says_what_follows(error: BaseException, verdict: Verdict) -> None:

@@ -190,7 +190,7 @@ def test_each_message_of_a_group_has_its_own_time() -> None:
 
     worker.pass_time(900)
     group.results.append(None)
-    worker.engine.on_ran(group)
+    worker.engine.on_results(group)
     worker.pass_time(900)
     assert worker.engine.stalls == ()
     worker.pass_time(200)
@@ -225,7 +225,7 @@ def test_each_message_of_a_group_is_told_of() -> None:
     worker.deliver("b", "c", start=1).pass_time(1_000)
     (group,) = worker.running
     group.results.append(None)
-    worker.engine.on_ran(group)
+    worker.engine.on_results(group)
     worker.pass_time(1_000)
 
     assert worker.count("stalled") == 2
@@ -236,7 +236,7 @@ def test_what_has_all_its_results_stands_still_no_more_although_its_end_is_not_t
     worker = Worker(stalled_after_ms=1_000, deadline_ms_of=lambda _topic: 1_000, **AT_LEAST).own().deliver("a")
     (group,) = worker.running
     group.results.append(None)
-    worker.engine.on_ran(group)
+    worker.engine.on_results(group)
 
     worker.pass_time(2_000)
 

@@ -69,7 +69,7 @@ class Costs:
             the more there are, the more windows, and hashes of a window, one call comes to.
         calls_at_pace: messages a second that one process takes → calls to the store for each (`pace`).
         calls_by_handler: the handler's ms → calls for each message, when there is always one waiting (`handler-times`).
-        calls_per_s_most: that one process came to in both tables: what more handlers at once would ask for shares calls.
+        calls_per_s_most: that one process came to in both tables: what more handlers at once would want shares calls.
     """
 
     key_bytes: float = 17.4

@@ -208,8 +208,12 @@ class Engine:
         """Messages of one partition in order, and beside each its digest and what is wrong with it."""
         self._partitions.on_delivered(name, messages, keys)
 
+    def on_results(self, group: Group) -> None:
+        """A group has new results, and `on_ran` was not called for it yet."""
+        self._handling.on_results(group)
+
     def on_ran(self, group: Group) -> None:
-        """A group has new results, or has ended."""
+        """A group has ended. Called once for each."""
         self._handling.on_ran(group)
 
     def on_published(self, delivery: Delivery, error: BaseException | None) -> None:

@@ -26,26 +26,33 @@ class Handling:
         self._desk = desk
         self._rules = desk.rules
 
-    def on_ran(self, group: Group) -> None:
-        """Look at the new results of a group, ended or still running."""
-        ended = group.ended  # read before the results: what is there when it has ended is all
+    def on_results(self, group: Group) -> None:
+        """Look at the new results of a group that runs; by now it may have ended, which `on_ran` is told of."""
         errors = group.results[group.seen :]
-        if ended or errors:
-            self._desk.watch.went_on(group, ended=ended)
         if errors:
-            deliveries = group.deliveries[group.seen : group.seen + len(errors)]
-            group.seen += len(errors)
-            last = errors[-1]  # only the last one can have raised
-            if last is None:
-                self._on_returned(deliveries)
-            else:
-                self._on_returned(deliveries[:-1])
-                self._on_raised(deliveries[-1], last)
-        if ended:
-            if group.seen:
-                group.lane.partition.pace.observe(group.seen, group.took_ms)
-            if group.seen < len(group.deliveries):
-                self._on_unstarted(group)
+            self._desk.watch.went_on(group)
+            self._on_new(group, errors)
+
+    def on_ran(self, group: Group) -> None:
+        """A group has ended: told once, by who ran it. Looking at `group.ended` instead would find it twice."""
+        self._desk.watch.over(group)
+        errors = group.results[group.seen :]
+        if errors:
+            self._on_new(group, errors)
+        if group.seen:
+            group.lane.partition.pace.observe(group.seen, group.took_ms)
+        if group.seen < len(group.deliveries):
+            self._on_unstarted(group)
+
+    def _on_new(self, group: Group, errors: list[BaseException | None]) -> None:
+        deliveries = group.deliveries[group.seen : group.seen + len(errors)]
+        group.seen += len(errors)
+        last = errors[-1]  # only the last one can have raised
+        if last is None:
+            self._on_returned(deliveries)
+        else:
+            self._on_returned(deliveries[:-1])
+            self._on_raised(deliveries[-1], last)
 
     def _unclaimed(self, delivery: Delivery) -> bool:
         """No claim is to be completed or released after its run: it has none, or was settled before."""

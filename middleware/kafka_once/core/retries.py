@@ -10,24 +10,29 @@ __all__ = ["Verdict", "backoff_ms", "classify"]
 
 
 class Verdict(Enum):
+    """From the least to the gravest: of several errors at once the gravest counts."""
+
     RETRY = auto()
     """Nothing happened, run me again: what raising an ordinary exception says."""
 
     REJECT = auto()
     """Trying again cannot help: the failure policy decides at once."""
 
-    DOUBT = auto()
-    """The handler cannot know whether its effect happened: the in-doubt policy decides."""
-
-    ABANDONED = auto()
-    """Handed out, and nobody will say what became of it: in doubt, but no failed attempt."""
-
     FATAL = auto()
     """The process is to end (`SystemExit`, `KeyboardInterrupt`, a handler set up wrongly): never a success; release
     and stop."""
 
+    ABANDONED = auto()
+    """Handed out, and nobody will say what became of it: in doubt, but no failed attempt."""
+
+    DOUBT = auto()
+    """The handler cannot know whether its effect happened: the in-doubt policy decides."""
+
 
 def classify(error: BaseException) -> Verdict:
+    """A group of errors (`asyncio.TaskGroup` raises one) says what its gravest says."""
+    if isinstance(error, BaseExceptionGroup):
+        return max((classify(each) for each in error.exceptions), key=lambda verdict: verdict.value)
     if isinstance(error, NeverCompleted):
         return Verdict.ABANDONED
     if isinstance(error, InDoubt):

@@ -59,12 +59,14 @@ class Watch:
         if self._due_ms is None:
             self._due_ms = self._desk.now_ms + _LOOK_EVERY_MS
 
-    def went_on(self, group: Group, *, ended: bool) -> None:
-        """One of its messages has ended, or all have."""
+    def went_on(self, group: Group) -> None:
+        """One of its messages has ended, and the next one runs."""
         group.since_ms = self._desk.now_ms
         group.stalled = False
-        if ended:
-            self._running.pop(group, None)
+
+    def over(self, group: Group) -> None:
+        """All of its messages have ended, or do not begin any more."""
+        self._running.pop(group, None)
 
     def look(self) -> None:
         """Called in every turn; looks ten times a second."""
