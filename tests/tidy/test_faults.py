@@ -7,7 +7,7 @@ import pytest
 from tests.tidy.documents import ROOT, TEST, missing_tests
 
 PAGE = (ROOT / "docs/faults.md").read_text()
-FAMILIES = {"A": 23, "C": 32, "D": 25, "E": 19}
+FAMILIES = {"A": 23, "B": 37, "C": 32, "D": 25, "E": 19, "F": 19, "G": 13, "H": 20}
 
 _ROW = re.compile(r"^\| ([A-Z]\d\d) \| (.+?) \| (.+) \|$", re.MULTILINE)
 _CAMPAIGN = re.compile(r"every `make (storm|chaos)`")
@@ -21,7 +21,7 @@ def rows(page: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_every_fault_of_these_families_has_a_row() -> None:
+def test_every_fault_has_a_row() -> None:
     wanted = {f"{family}{number:02}" for family, count in FAMILIES.items() for number in range(1, count + 1)}
 
     assert set(rows(PAGE)) == wanted

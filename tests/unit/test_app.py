@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from kafka_once.executors import Handlers
 from kafka_once.member import Adapters
 from kafka_once.ports import GroupTimes
 from kafka_once.stores.memory import MemoryState, MemoryStore
+from kafka_once.testing import MemoryApp
+from kafka_once.testing.store_workers import until
 
 
 def memory(*payloads: bytes) -> Adapters:
@@ -69,6 +72,29 @@ class Deciding(MemoryBroker):
 
     def group_times(self) -> GroupTimes:
         return GroupTimes(session_timeout_ms=2_000, heartbeat_ms=500)
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that goes on in its sleep")
+def test_while_the_machine_sleeps_the_time_of_the_lease_and_of_the_group_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G03: the monotonic clock stands still meanwhile, and would show no gap."""
+    read, slept_s = time.clock_gettime, [0.0]
+
+    def clock_gettime(clock: int) -> float:
+        return read(clock) + (slept_s[0] if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
+    app = app_of()
+    with MemoryApp(app) as awake:
+        awake.send("t", b"before")
+        awake.settle()
+        slept_s[0] = 3600.0
+        until(lambda: awake.stats()["self_fenced"] == 1, "it gives up its partitions")
+        awake.send("t", b"after")
+        awake.settle()
+
+    assert awake.stats()["processings"] == 2  # each once
 
 
 def test_a_lease_that_is_longer_than_the_broker_waits_for_a_member_is_refused() -> None:

@@ -82,6 +82,45 @@ def test_dead_letters_can_be_read():
     assert (dead.key, dead.header("trace"), dead.header("kafka-once.attempts")) == (b"account", b"t", b"5")
 
 
+def refusing(*, error, seen):
+    app = App("k:9092", group="g", store="redis://r", dead_letter_topic="dead", attempts=2, backoff="1ms")
+
+    @app.handler("payments", key=header("id"))
+    def refuse(message: Message) -> None:
+        seen.append((message.attempt, message.in_doubt))
+        raise error
+
+    return app
+
+
+def test_headers_that_look_like_ours_decide_nothing_and_are_replaced_in_the_dead_letter():
+    """H16: what a sender writes there is neither an attempt nor a doubt."""
+    forged = {"attempts": "99", "in-doubt": "true", "reason": "none", "of-another-time": "x"}
+    seen = []
+    with MemoryApp(refusing(error=ValueError("no"), seen=seen)) as memory:
+        memory.send("payments", b"", headers={"id": "1", **{f"kafka-once.{name}": forged[name] for name in forged}})
+        memory.settle()
+        [dead] = memory.dead_letters()
+
+    assert seen == [(1, False), (2, False)]
+    told = [(name, value) for name, value in dead.headers if name.removeprefix("kafka-once.") in forged]
+    assert told == [
+        ("kafka-once.reason", b"attempts exhausted (2)"),
+        ("kafka-once.attempts", b"2"),
+        ("kafka-once.in-doubt", b"false"),
+    ]
+
+
+def test_a_dead_letter_does_not_grow_with_the_text_of_its_error():
+    """F06: else Kafka refuses it for its size, again and again."""
+    with MemoryApp(refusing(error=ValueError("x" + "\u00e4" * 100_000), seen=[])) as memory:
+        memory.send("payments", b"", headers={"id": "1"})
+        memory.settle()
+        [dead] = memory.dead_letters()
+
+    assert dead.header("kafka-once.error").decode() == "x" + "\u00e4" * 511  # 1,024 bytes hold no half of a letter
+
+
 def test_without_dead_letters_what_stops_the_app_is_raised_once():
     memory = MemoryApp(billing())
     with memory:

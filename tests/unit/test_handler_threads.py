@@ -11,6 +11,7 @@ from kafka_once.core.order import Order
 from kafka_once.core.pacing import Pace
 from kafka_once.core.partition import Partition
 from kafka_once.core.semantics import KeyPolicy
+from kafka_once.errors import ConfigurationError
 from kafka_once.executors import Handlers
 from kafka_once.intake import KeyRule, Route, Routes
 from kafka_once.message import Message, TopicPartition
@@ -56,6 +57,25 @@ def test_whatever_a_handler_raises_is_a_result_and_its_thread_goes_on(raised: ty
     assert second.results == [None, None]
     assert first.ended
     assert second.ended
+
+
+def test_a_handler_that_returns_what_nobody_awaits_is_no_success() -> None:
+    """F07: a plain function that hands on what an async one gave it; nothing has run."""
+    ran = []
+
+    async def work(message: Message) -> None:
+        ran.append(message.offset)
+
+    def handle(message: Message) -> None:
+        return work(message)
+
+    stand = Stand(handle)
+    try:
+        group = stand.run(group_of(0, 1))
+    finally:
+        stand.handlers.close()
+    assert [type(result) for result in group.results] == [ConfigurationError]
+    assert ran == []
 
 
 def test_nothing_is_begun_when_the_lease_is_not_trusted_any_more() -> None:

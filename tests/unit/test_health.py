@@ -1,17 +1,22 @@
 """What turns health red, from the engine's picture to the answer of a probe."""
 
+import http.client
 import json
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
 from kafka_once import App, ConfigurationError, Consumer, KafkaOnceError, Message, header
 from kafka_once.core.standing import EngineStatus, PartitionStatus, status_of
 from kafka_once.errors import StoreUnavailable
-from kafka_once.health import Bounds, Sighting, judge
+from kafka_once.health import Bounds, Health, Sighting, judge
 from kafka_once.message import TopicPartition
+from kafka_once.serving import Probes
 from kafka_once.stores.memory import MemoryStore
 from kafka_once.testing import MemoryApp
 from tests.unit.bench import ROW, Worker
@@ -274,6 +279,36 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_consumed():
         other._app.settings.__dict__["health_port"] = port
         with pytest.raises(ConfigurationError, match="health_port"):
             other._app.start()
+
+
+def test_a_client_that_says_nothing_holds_up_neither_the_work_nor_other_probes_nor_the_end():
+    """G09."""
+    memory, app = app_with_probes(nothing)
+    with memory:
+        until(lambda: app.health().ready)
+        begin = time.monotonic()
+        silent = socket.create_connection(app.health_address, PATIENCE_S)
+        memory.send("payments", b"", headers={"id": "1"})
+        memory.settle()
+        assert ask(app, "/healthz")[0] == 200
+    assert time.monotonic() - begin < 5  # such a client is waited for 10 s, by nobody but its own thread
+    silent.close()
+
+
+def test_metrics_that_cannot_be_told_are_an_error_of_that_request_only(capsys):
+    """G09."""
+
+    def broken():
+        raise ValueError("no metrics")
+
+    probes = Probes("127.0.0.1", 0, Health, broken)
+    served = SimpleNamespace(health_address=probes.address)
+    for _ in range(2):
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(served, "/metrics")
+        assert ask(served, "/healthz")[0] == 200
+    probes.close()
+    assert "no metrics" in capsys.readouterr().err
 
 
 def test_a_consumer_tells_its_health_too():
