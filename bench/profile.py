@@ -70,6 +70,7 @@ LAYERS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "hand-off": {
         "executors.py": ("",),
+        "handler_loop.py": ("",),
         "handout.py": ("",),
         "inbox.py": ("",),
         "core/desk.py": ("start", "begin"),

@@ -69,7 +69,7 @@ class ConsumerMessage:
         return self._message.value
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
-        return self._message.headers or None
+        return list(self._message.headers) or None
 
     def timestamp(self) -> tuple[int, int]:
         """Type and milliseconds; (0, 0) if the record has none."""

@@ -27,7 +27,17 @@ def dead_letter_of(delivery: Delivery, topic: str, group: str) -> Outgoing:
         "in-doubt": "true" if delivery.doubt else "false",
         "key-digest": delivery.digest.hex() if delivery.digest else "",
         "error-type": "" if error is None else f"{type(error).__module__}.{type(error).__qualname__}",
-        "error": "" if error is None else str(error).encode()[:_ERROR_BYTES].decode(errors="ignore"),
+        "error": ""
+        if error is None
+        else _text_of(error).encode(errors="replace")[:_ERROR_BYTES].decode(errors="ignore"),
     }
-    headers += [(HEADER_PREFIX + name, value.encode()) for name, value in origin.items()]
+    headers += [(HEADER_PREFIX + name, value.encode(errors="replace")) for name, value in origin.items()]
     return Outgoing(topic, message.key, message.value, headers)
+
+
+def _text_of(error: BaseException) -> str:
+    """It is a handler's: it may quote halves of characters from a payload, or have none at all."""
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001  (the dead letter is made all the same)
+        return f"(its text cannot be had: {type(another).__name__})"

@@ -7,20 +7,20 @@ decides nothing: what an exception means is the engine's business.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 from kafka_once.core.delivery import Delivery
 from kafka_once.core.lane import Group
 from kafka_once.errors import ConfigurationError, InDoubt
+from kafka_once.handler_loop import HandlerLoop
 from kafka_once.intake import Route, Routes
 from kafka_once.message import Message, TopicPartition
 
@@ -77,7 +77,7 @@ class Handlers:
         self._around = around
         self._places = _Places(limit)
         self._threads = _Threads(self._work, limit)
-        self._loop = _Loop(self._work_async)
+        self._loop = HandlerLoop(self._work_async)
         self._post: Post = lambda _group: None
         self._clock_s = time.monotonic
 
@@ -195,7 +195,9 @@ class Handlers:
             try:
                 message = _told(delivery)
                 with self._around(message) if self._around else _NOTHING:
-                    await route.handler(*route.signature.arguments(message))  # type: ignore[misc]
+                    returned = await route.handler(*route.signature.arguments(message))  # type: ignore[misc]
+                if returned is not None and inspect.isawaitable(returned):
+                    _refuse_awaitable(route, returned)
             except asyncio.CancelledError:  # in the middle of something, by us or by its own making
                 late = "at its deadline" if group.overdue is not None else "by itself"
                 group.results.append(InDoubt(f"the handler was cancelled {late}"))
@@ -226,7 +228,9 @@ def _refuse_awaitable(route: Route, returned: object) -> None:
         returned.close()
     assert route.signature is not None
     raise ConfigurationError(
-        "handler", route.signature.name, "it returned an awaitable, so nothing has run; write `async def`"
+        "handler",
+        route.signature.name,
+        "it returned what nobody awaits, so that has not run: write `async def` and `await`",
     )
 
 
@@ -312,88 +316,3 @@ class _Threads:
                 group = self._run(group)
             with self._lock:
                 self._idle += 1
-
-
-class _Task(asyncio.Task[None]):
-    """Of one group. It is not cancelled before its first step (a handler may cancel all tasks that it finds), for then
-    nothing of it would run, not even what says that it has ended. The loop's task factory, perhaps an eager one, is not
-    asked.
-    """
-
-    __slots__ = ()
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if inspect.getcoroutinestate(self.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]
-            return False
-        return super().cancel(msg)
-
-
-class _Loop:
-    """One event loop in one thread, made when the first async handler is to run."""
-
-    def __init__(self, work: Callable[[Group], Coroutine[Any, Any, None]]) -> None:
-        self._run = work
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._tasks: dict[Group, _Task] = {}  # a loop keeps weak references only
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def start(self, groups: Sequence[Group]) -> None:
-        """From any thread; from the loop's own without a hand-over."""
-        if threading.current_thread() is self._thread:
-            self._begin(groups)
-            return
-        with self._lock:
-            if self._closed:
-                return
-            if self._loop is None:
-                self._loop, self._thread = self._made()
-            self._loop.call_soon_threadsafe(self._begin, groups)
-
-    def _made(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
-        """Both or neither."""
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._serve, args=(loop,), name="kafka-once-loop", daemon=True)
-        try:
-            thread.start()
-        except BaseException:
-            loop.close()
-            raise
-        return loop, thread
-
-    def cancel(self, group: Group) -> None:
-        with self._lock:
-            if self._loop is not None and not self._closed:
-                self._loop.call_soon_threadsafe(self._cancel, group)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._closed:
-            try:
-                loop.run_forever()
-            except (SystemExit, KeyboardInterrupt):
-                # Raised by a task that a handler has made. Whoever awaits that task gets it too; the others go on.
-                log.exception("a task ended with what ends programs; if its handler awaits it, the process ends")
-        if not self._tasks:  # else handlers outlast the drain: the process ends with them
-            loop.close()
-
-    def _begin(self, groups: Sequence[Group]) -> None:
-        """Each in a context of its own: what it sets there is nobody else's."""
-        for group in groups:
-            self._tasks[group] = _Task(self._run(group), loop=self._loop, context=contextvars.Context())
-
-    def forget(self, group: Group) -> None:
-        """Its handler has ended; called by its own task, for a callback would cost one more turn of the loop."""
-        del self._tasks[group]
-
-    def _cancel(self, group: Group) -> None:
-        """Unless that message has ended meanwhile."""
-        task = self._tasks.get(group)
-        if task is not None and group.overdue == len(group.results):
-            task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = ["Coordinates", "Message", "TopicPartition"]
@@ -28,13 +29,14 @@ class Coordinates(NamedTuple):
 
 
 class Message:
-    """One Kafka record as delivered.
+    """One Kafka record as delivered. It is to be read: what a handler assigns to it is there in its next attempt, and
+    in its dead letter, too.
 
     Attributes:
         topic, partition, offset: its coordinates.
         key: the record key as it stands in Kafka; not the idempotency key.
         value: the payload's bytes, None for a tombstone.
-        headers: in order, repeated names kept.
+        headers: in order, repeated names kept. A tuple: what a handler adds would be there in its next attempt.
         timestamp_ms: as the record says; never used for a decision. None if it has none.
         leader_epoch: of the leader that wrote it, None if unknown.
         topic_id: of the topic, empty if Kafka tells none. A topic that was deleted and made anew has another one.
@@ -69,7 +71,7 @@ class Message:
         *,
         key: bytes | None = None,
         value: bytes | None = None,
-        headers: list[tuple[str, bytes | None]] | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
         timestamp_ms: int | None = None,
         leader_epoch: int | None = None,
         topic_id: str = "",
@@ -79,7 +81,7 @@ class Message:
         self.offset = offset
         self.key = key
         self.value = value
-        self.headers = headers or []
+        self.headers = tuple(headers)
         self.timestamp_ms = timestamp_ms
         self.leader_epoch = leader_epoch
         self.topic_id = topic_id

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
@@ -172,9 +172,18 @@ def store_url(url: object) -> object:
             f"no host or port can be read in it; write {STORE_FORM}, special characters in a password as %40 and so on"
         )
         raise ConfigurationError("store", shown_store(url), remedy)
+    if _trusts_anybody(url):
+        remedy = "leave ssl_cert_reqs out and give your own authority's certificate by ssl_ca_certs=…"
+        raise ConfigurationError("store", shown_store(url), remedy)
     if scheme == "unix" and not rest.rpartition("@")[2].startswith("/"):
         raise ConfigurationError("store", shown_store(url), "name the socket's absolute path: unix:///run/redis.sock")
     return url
+
+
+def _trusts_anybody(url: str) -> bool:
+    """Whether it takes TLS certificates that nobody has checked."""
+    checks = parse_qs(url.partition("?")[2]).get("ssl_cert_reqs", [])
+    return any(check.lower() != "required" for check in checks)
 
 
 def _names_a_host(url: str) -> bool:

@@ -24,6 +24,7 @@ from tests.integration.proxies import Proxy
 pytestmark = pytest.mark.integration
 
 KEY = digest("key")
+RIGHTS = "+@read +@write +@scripting +@connection +time -@dangerous +info +config|get"  # as docs/operations.md has them
 SECRET = "s3cret/word"
 OpenStore = Callable[..., RedisStore]
 
@@ -243,6 +244,8 @@ class TestRefused:
         [
             (["~kafka-once:*", "+@all", "-config", "-info"], "warned"),
             (["~kafka-once:*", "+@read", "+@write", "+@scripting", "+@connection", "+time"], "warned"),
+            (["~kafka-once:*", "+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous"], "warned"),
+            ([*RIGHTS.split(), "~kafka-once:*"], "quiet"),
             (["~kafka-once:*", "+@all"], "quiet"),
             (["~elsewhere:*", "+@all"], "refused"),
             (["~kafka-once:*", "+@all", "-zadd"], "refused"),

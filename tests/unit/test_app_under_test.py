@@ -1,5 +1,6 @@
 """An app in memory, and the pytest plugin as its users have it."""
 
+import logging
 import threading
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from kafka_once import (
     Coordinates,
     KafkaOnceError,
     Message,
+    MissingKey,
     Observer,
     field,
     header,
@@ -82,12 +84,13 @@ def test_dead_letters_can_be_read():
     assert (dead.key, dead.header("trace"), dead.header("kafka-once.attempts")) == (b"account", b"t", b"5")
 
 
-def refusing(*, error, seen):
+def refusing(*, error, seen, before=lambda _message: None):
     app = App("k:9092", group="g", store="redis://r", dead_letter_topic="dead", attempts=2, backoff="1ms")
 
     @app.handler("payments", key=header("id"))
     def refuse(message: Message) -> None:
         seen.append((message.attempt, message.in_doubt))
+        before(message)
         raise error
 
     return app
@@ -119,6 +122,47 @@ def test_a_dead_letter_does_not_grow_with_the_text_of_its_error():
         [dead] = memory.dead_letters()
 
     assert dead.header("kafka-once.error").decode() == "x" + "\u00e4" * 511  # 1,024 bytes hold no half of a letter
+
+
+class Speechless(ValueError):
+    def __str__(self):
+        raise KeyError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("half a character: \ud800"), "half a character: ?"),
+        (Speechless(), "(its text cannot be had: KeyError)"),
+        (MissingKey("half a character: \ud800"), None),
+    ],
+    ids=["half a character", "no text", "half a character in the reason"],
+)
+def test_an_error_whose_text_cannot_be_written_is_a_dead_letter_all_the_same(error, text, caplog):
+    """F06: else one message would end the process that makes its dead letter, at each start."""
+    caplog.set_level(logging.CRITICAL, logger="kafka_once")  # a report of it could not be written either
+    with MemoryApp(refusing(error=error, seen=[])) as memory:
+        memory.send("payments", b"", headers={"id": "1"})
+        memory.settle()
+        [dead] = memory.dead_letters()
+
+    assert dead.header("kafka-once.error-type").decode().endswith(type(error).__name__)
+    assert text is None or dead.header("kafka-once.error").decode() == text
+
+
+def test_headers_cannot_be_added_to_what_is_delivered_again():
+    """F16: they would be there in the next attempt, and in the dead letter."""
+
+    def adds(message: Message) -> None:
+        message.headers.append(("more", b""))
+
+    with MemoryApp(refusing(error=ValueError(), seen=[], before=adds)) as memory:
+        memory.send("payments", b"", headers={"id": "1"})
+        memory.settle()
+        [dead] = memory.dead_letters()
+
+    assert dead.header("kafka-once.error-type") == b"builtins.AttributeError"
+    assert dead.header("more") is None
 
 
 def test_without_dead_letters_what_stops_the_app_is_raised_once():

@@ -59,8 +59,9 @@ def test_whatever_a_handler_raises_is_a_result_and_its_thread_goes_on(raised: ty
     assert second.ended
 
 
-def test_a_handler_that_returns_what_nobody_awaits_is_no_success() -> None:
-    """F07: a plain function that hands on what an async one gave it; nothing has run."""
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_handler_that_returns_what_nobody_awaits_is_no_success(kind: str) -> None:
+    """F07: it hands on what an async function gave it; nothing has run."""
     ran = []
 
     async def work(message: Message) -> None:
@@ -69,7 +70,10 @@ def test_a_handler_that_returns_what_nobody_awaits_is_no_success() -> None:
     def handle(message: Message) -> None:
         return work(message)
 
-    stand = Stand(handle)
+    async def handle_async(message: Message) -> None:
+        return work(message)
+
+    stand = Stand(handle if kind == "plain" else handle_async)
     try:
         group = stand.run(group_of(0, 1))
     finally:

@@ -13,6 +13,17 @@ IN_SCRIPT = "{} script: 1f2e3d, on @user_script:66."
 IN_OLD_SCRIPT = "Error running script (call to f_1f2e3d): @user_script:66: -{}"
 
 
+def test_a_password_that_the_server_repeats_is_not_shown():
+    """H20: where AUTH is disabled or renamed, its arguments are those of a command that is not known."""
+    error = exceptions.ResponseError("unknown command 'AUTH', with args beginning with: 'worker' 's3cret' ")
+
+    shown = str(translated(error, SERVER))
+
+    assert "AUTH" in shown
+    assert "s3cret" not in shown
+    assert "worker" not in shown
+
+
 @pytest.mark.parametrize(
     "error",
     [

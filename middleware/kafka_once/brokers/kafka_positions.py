@@ -241,7 +241,7 @@ def _as_message(record: Any, topic: str, number: int, offset: int, topic_id: str
     message.offset = offset
     message.key = record.key()
     message.value = record.value()
-    message.headers = record.headers() or []
+    message.headers = tuple(record.headers() or ())
     kind, timestamp_ms = record.timestamp()
     message.timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms
     message.leader_epoch = record.leader_epoch()

@@ -238,7 +238,7 @@ def _as_message(partition: TopicPartition, offset: int, record: _Record, topic_i
         offset,
         key=record.key,
         value=record.value,
-        headers=list(record.headers),
+        headers=record.headers,
         timestamp_ms=record.timestamp_ms,
         leader_epoch=record.leader_epoch,
         topic_id=topic_id,

@@ -113,5 +113,9 @@ def translated(error: Exception, server: str) -> StoreError:
     return StoreRefused(f"{server}: {_UNEXPECTED}{_brief(error)}")
 
 
+# What the server repeats of a command that it does not know: of AUTH the password.
+_ARGUMENTS = re.compile(r",? with args beginning with.*", re.DOTALL)
+
+
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    return f"{type(error).__name__}: {_ARGUMENTS.sub('', str(error))[:200]}"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
+from redis.connection import Connection, SSLConnection, parse_url
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, ClusterError, MovedError, RedisError
 from redis.retry import Retry
@@ -131,6 +131,8 @@ def _settings(url: str, timeout_s: float, options: Mapping[str, Any]) -> dict[st
         fixed["socket_connect_timeout"] = timeout_s
     # In this order: settings in the url must not undo what is fixed.
     settings = {**options, **parse_url(url), **fixed}  # type: ignore[no-untyped-call]
+    if settings.get("connection_class") is SSLConnection:
+        settings.setdefault("ssl_check_hostname", True)  # redis-py before 6.0 does not by itself
     settings.pop("max_connections", None)
     _connect(settings)  # makes no connection; tells unknown settings now
     return settings

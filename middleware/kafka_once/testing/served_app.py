@@ -108,7 +108,7 @@ def _read(consumer: Consumer, topic: str, number: int) -> list[Message]:
         low = record.offset() + 1
         messages.append(
             Message(
-                topic, number, record.offset(), key=record.key(), value=record.value(), headers=record.headers() or []
+                topic, number, record.offset(), key=record.key(), value=record.value(), headers=record.headers() or ()
             )
         )
     return messages
