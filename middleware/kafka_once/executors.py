@@ -93,7 +93,6 @@ class Handlers:
 
     def withdraw(self, partitions: Collection[TopicPartition] | None) -> None:
         for group in self._places.withdraw(partitions):
-            group.ended = True
             self._post(group)
 
     def cancel(self, group: Group) -> None:
@@ -147,7 +146,6 @@ class Handlers:
                 self._begin([following])
             except (RuntimeError, OSError):  # no thread, no event loop: for want of memory or of descriptors
                 log.exception("a handler could not be started")
-                following.ended = True
                 self._post(following)
                 following = self._places.next()
             else:
@@ -241,7 +239,6 @@ def _began(group: Group) -> int:
 
 def _end(group: Group, started_ns: int) -> None:
     group.took_ms = (time.perf_counter_ns() - started_ns) / 1e6
-    group.ended = True
 
 
 class _Places:

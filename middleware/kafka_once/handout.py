@@ -70,7 +70,6 @@ class HandOut:
             with self._changed:
                 if self._taken.get(place) is group:
                     del self._taken[place]
-            group.ended = True
             self._post(group)
 
     def cancel(self, group: Group) -> None:
@@ -126,7 +125,6 @@ class HandOut:
         if group is None:
             return False
         group.results.append(error)
-        group.ended = True
         with self._changed:
             while self._unanswered and self._unanswered[0].deliveries[0].outcome is not None:
                 self._unanswered.popleft()

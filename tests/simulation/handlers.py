@@ -70,7 +70,6 @@ class Runs:
         for group in back:
             self._world.saw("withdrawn")
             self._ready.remove(group)
-            group.ended = True
             self._worker.post_ran(group)
 
     @property
@@ -151,7 +150,6 @@ class Runs:
     def _close(self, running: Running) -> None:
         group = running.group
         group.took_ms = self._world.plan.odds.handler_ms * len(group.results)
-        group.ended = True
         self.running.remove(running)
         if self._ready and self._hand_out is None:
             self.running.append(Running(self._ready.popleft()))

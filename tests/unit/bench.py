@@ -86,7 +86,6 @@ class Worker:
         results = list(errors) or [None] * len(chosen.deliveries)
         chosen.results.extend(results)
         chosen.took_ms = took_ms
-        chosen.ended = True
         self.tick()
         self.engine.on_ran(chosen)
         return self.turn()

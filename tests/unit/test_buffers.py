@@ -153,7 +153,6 @@ def test_what_is_not_paused_is_not_resumed() -> None:
     worker = Worker(**AT_LEAST).own().deliver("a")
     (group,) = worker.running
     group.results.append(None)
-    group.ended = True
     worker.engine.on_ran(group)
 
     assert worker.engine.decide().resume == []
@@ -183,7 +182,6 @@ def test_nothing_is_resumed_behind_an_error_that_stops_the_consumer() -> None:
     failed, ended = worker.running
     for group, result in ((failed, SystemExit()), (ended, None)):
         group.results.append(result)
-        group.ended = True
         worker.engine.on_ran(group)
 
     assert worker.engine.decide().resume == []

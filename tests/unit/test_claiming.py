@@ -201,7 +201,6 @@ def test_a_grant_starts_nothing_after_the_reason_to_stop() -> None:
     call = worker.calls[-1]
     (group,) = worker.running
     group.results.append(SystemExit())
-    group.ended = True
     worker.tick()
     worker.engine.on_ran(group)  # and before the next turn the answer comes
 

@@ -97,7 +97,7 @@ def test_an_envelope_that_is_no_json_is_undecodable() -> None:
 @pytest.mark.parametrize("content_type", [b"application/cloudevents+avro", b"application/cloudevents-batch+json"])
 def test_other_structured_formats_are_refused_and_never_read_as_binary_ones(content_type: bytes) -> None:
     message = structured(event(), content_type)
-    message.headers += [("ce_source", b"/billing"), ("ce_id", b"7")]
+    message.headers += (("ce_source", b"/billing"), ("ce_id", b"7"))
 
     with pytest.raises(MissingKey, match="those in JSON"):
         cloudevent().extract(message)
@@ -106,7 +106,7 @@ def test_other_structured_formats_are_refused_and_never_read_as_binary_ones(cont
 def test_a_part_of_several_keys_stays_apart_from_them() -> None:
     message = binary(b"a", b"b", ("tenant", b"t"))
     inner = cloudevent().extract(message)
-    message.headers.append(("imitation", inner))
+    message.headers += (("imitation", inner),)
 
     both = compose(header("tenant"), cloudevent()).extract(message)
     assert both != compose(header("tenant"), header("imitation")).extract(message)

@@ -120,7 +120,6 @@ def test_the_wait_is_shorter_by_the_random_bits_of_the_turn() -> None:
     (group,) = worker.running
     worker.running.clear()
     group.results.append(ValueError())
-    group.ended = True
     worker.engine.tick(worker.world.now_ms, 1 << 52)  # half of what they can be, so a quarter of the wait
     worker.engine.on_ran(group)
     worker.turn()
@@ -212,7 +211,6 @@ def test_a_group_that_ends_behind_what_was_seen_of_it_does_not_stand_still_for_e
     worker.engine.on_results(group)
     worker.engine.on_revoked(ROW[:1])
 
-    group.ended = True
     worker.engine.on_ran(group)
     worker.pass_time(1_100)
 
@@ -228,7 +226,6 @@ def test_a_group_that_ends_while_it_is_looked_at_ends_once(rules: dict[str, obje
     (group,) = worker.running
     worker.running.remove(group)
     group.results.extend((None, ValueError()))
-    group.ended = True
     worker.tick()
 
     worker.engine.on_results(group)
@@ -251,7 +248,6 @@ def test_what_came_back_while_its_group_runs_is_left_once_when_its_partition_goe
     worker.turn()
     worker.engine.on_revoked(ROW[:1])
 
-    group.ended = True
     worker.engine.on_ran(group)
     worker.turn()
     worker.engine.on_gone(ROW[:1])

@@ -72,7 +72,6 @@ def test_what_is_given_back_while_its_claim_is_said_again_is_given_back(world: W
     second.results.append(None)
     first.results.append(InDoubt("unknown"))
     for group in (second, first):
-        group.ended = True
         worker.engine.on_ran(group)
     more = worker.engine.decide().calls  # beside those that are away
     worker.store_answers = True

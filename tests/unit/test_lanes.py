@@ -128,7 +128,6 @@ def test_a_lane_that_backs_off_does_not_keep_the_next_one_waiting_for_a_turn() -
     worker.deliver("x:a", "x:b").deliver("y:c", start=2)
     (group,) = worker.running
     group.results.append(ValueError())
-    group.ended = True
     worker.engine.on_ran(group)
     worker.engine.offer(1)
 

@@ -680,7 +680,6 @@ def test_outcomes_are_told_to_who_asked_for_them() -> None:
     worker = Worker(tell_outcomes=True, **AT_LEAST).own().deliver("a")
     (group,) = worker.running
     group.results.append(None)
-    group.ended = True
     worker.tick()
     worker.engine.on_ran(group)
 
@@ -807,7 +806,6 @@ def test_completions_of_two_partitions_are_answered_together() -> None:
     worker.deliver("a").deliver("b", partition=ROW[1])
     for group in worker.running:  # both have ended before the next turn
         group.results.append(None)
-        group.ended = True
         worker.engine.on_ran(group)
     worker.turn().pass_time(500)
 

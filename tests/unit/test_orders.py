@@ -361,7 +361,6 @@ def test_partitions_that_wait_for_a_place_are_handed_back_when_they_are_revoked(
     assert worker.keys == ["b", "c"]
     waiting = group_of(worker, "c")
     worker.engine.on_revoked([ROW[0]])
-    waiting.ended = True
     worker.running.remove(waiting)
     worker.engine.on_ran(waiting)
     worker.turn().run()

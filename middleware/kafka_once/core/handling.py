@@ -34,7 +34,7 @@ class Handling:
             self._on_new(group, errors)
 
     def on_ran(self, group: Group) -> None:
-        """A group has ended: told once, by who ran it. Looking at `group.ended` instead would find it twice."""
+        """A group has ended: told once, by who ran it. A mark on the group, looked at instead, would be found twice."""
         self._desk.watch.over(group)
         errors = group.results[group.seen :]
         if errors:

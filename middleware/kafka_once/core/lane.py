@@ -60,8 +60,8 @@ class Group:
     """Messages of one lane that run one after another, handed to a handler's thread or task as one piece.
 
     The executor sets `began` when it begins, appends to `results`, one entry per message in order (None, or what the
-    handler raised), stops at the first that raised, and sets `ended` with `took_ms` at the end. Appending to a list is
-    atomic, so the engine may look at the results of a running group.
+    handler raised), stops at the first that raised, sets `took_ms`, and posts the group: once, and only that says that
+    it has ended. Appending to a list is atomic, so the engine may look at the results of a running group.
 
     Past `begin_before_ms` on the engine's clock the lease is not trusted any more: no message of the group is begun
     then, and those that were not come back without a result. Without a claim it is the consumer
@@ -69,7 +69,7 @@ class Group:
     """
 
     __slots__ = (
-        *("began", "begin_before_ms", "deliveries", "ended", "lane", "overdue", "results", "seen", "since_ms"),
+        *("began", "begin_before_ms", "deliveries", "lane", "overdue", "results", "seen", "since_ms"),
         *("stalled", "took_ms"),
     )
 
@@ -80,7 +80,6 @@ class Group:
         self.results: list[BaseException | None] = []
         self.seen = 0  # results that the engine has looked at
         self.began = False
-        self.ended = False
         self.took_ms = 0.0
         self.since_ms = 0  # when the message that runs now began, as far as the engine has seen
         self.stalled = False  # that was told
