@@ -27,17 +27,16 @@ def dead_letter_of(delivery: Delivery, topic: str, group: str) -> Outgoing:
         "in-doubt": "true" if delivery.doubt else "false",
         "key-digest": delivery.digest.hex() if delivery.digest else "",
         "error-type": "" if error is None else f"{type(error).__module__}.{type(error).__qualname__}",
-        "error": ""
-        if error is None
-        else _text_of(error).encode(errors="replace")[:_ERROR_BYTES].decode(errors="ignore"),
+        "error": "" if error is None else _brief(error),
     }
     headers += [(HEADER_PREFIX + name, value.encode(errors="replace")) for name, value in origin.items()]
     return Outgoing(topic, message.key, message.value, headers)
 
 
-def _text_of(error: BaseException) -> str:
-    """It is a handler's: it may quote halves of characters from a payload, or have none at all."""
+def _brief(error: BaseException) -> str:
+    """Its text. It is a handler's: it may quote halves of characters from a payload, or have none at all."""
     try:
-        return str(error)
+        text = str(error)
     except Exception as another:  # noqa: BLE001  (the dead letter is made all the same)
-        return f"(its text cannot be had: {type(another).__name__})"
+        text = f"(its text cannot be had: {type(another).__name__})"
+    return text.encode(errors="replace")[:_ERROR_BYTES].decode(errors="ignore")

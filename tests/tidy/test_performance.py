@@ -59,6 +59,12 @@ def test_the_budget_names_the_command_that_made_it():
     assert part("budget").startswith("Measured by `python -m bench.profile --json build/profile.json`: ")
 
 
+def test_the_versions_of_the_peers_are_told():
+    pinned = [peer.split("==")[1] for peer in bench.PEERS]
+
+    assert [version for version in pinned if version not in TEXT.split("## Measured")[0]] == []
+
+
 def test_every_target_is_told_with_what_became_of_it():
     lines = [line for line in part("targets").splitlines() if line.startswith("| ")][1:]
 
