@@ -194,8 +194,8 @@ class Handlers:
                 message = _told(delivery)
                 with self._around(message) if self._around else _NOTHING:
                     returned = await route.handler(*route.signature.arguments(message))  # type: ignore[misc]
-                if returned is not None and inspect.isawaitable(returned):
-                    _refuse_awaitable(route, returned)
+                    while returned is not None and inspect.isawaitable(returned):  # it is not done before that is
+                        returned = await returned
             except asyncio.CancelledError:  # in the middle of something, by us or by its own making
                 late = "at its deadline" if group.overdue is not None else "by itself"
                 group.results.append(InDoubt(f"the handler was cancelled {late}"))
@@ -226,9 +226,7 @@ def _refuse_awaitable(route: Route, returned: object) -> None:
         returned.close()
     assert route.signature is not None
     raise ConfigurationError(
-        "handler",
-        route.signature.name,
-        "it returned what nobody awaits, so that has not run: write `async def` and `await`",
+        "handler", route.signature.name, "it returned an awaitable, so nothing has run; write `async def`"
     )
 
 

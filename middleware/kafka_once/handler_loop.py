@@ -83,8 +83,9 @@ class HandlerLoop:
             except (SystemExit, KeyboardInterrupt):
                 # Raised by a task that a handler has made. Whoever awaits that task gets it too; the others go on.
                 log.exception("a task ended with what ends programs; if its handler awaits it, the process ends")
-        if not self._tasks:  # else handlers outlast the drain: the process ends with them
-            loop.close()
+        with self._lock:  # `close` has said both that it is closed and that it is to stop
+            if not self._tasks:  # else handlers outlast the drain: the process ends with them
+                loop.close()
 
     def _begin(self, groups: Sequence[Group]) -> None:
         """Each in a context of its own: what it sets there is nobody else's."""

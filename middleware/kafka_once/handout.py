@@ -64,13 +64,17 @@ class HandOut:
         self._give_back(back)
 
     def _give_back(self, groups: list[Group]) -> None:
-        """Nobody has begun these."""
+        """Nobody has begun these, or will."""
         for group in groups:
-            place = _place(group)
-            with self._changed:
-                if self._taken.get(place) is group:
-                    del self._taken[place]
             self._post(group)
+
+    def _untake(self, group: Group) -> bool:
+        """False if another thread has ended it meanwhile, and has posted it."""
+        with self._changed:
+            if self._taken.get(_place(group)) is not group:
+                return False
+            del self._taken[_place(group)]
+        return True
 
     def cancel(self, group: Group) -> None:
         """The user's loop cannot be stopped."""
@@ -87,7 +91,8 @@ class HandOut:
         self._observe()
         group = self._next(timeout_s)
         while group is not None and is_late(group, self._clock_s()):
-            self._give_back([group])  # the lease may be another's by now: it is claimed again
+            if self._untake(group):  # the lease may be another's by now: it is claimed again
+                self._give_back([group])
             group = self._next(timeout_s)
         if group is None:
             self._last_take_s = None

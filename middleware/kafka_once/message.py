@@ -71,7 +71,7 @@ class Message:
         *,
         key: bytes | None = None,
         value: bytes | None = None,
-        headers: Iterable[tuple[str, bytes | None]] = (),
+        headers: Iterable[tuple[str, bytes | None]] | None = None,
         timestamp_ms: int | None = None,
         leader_epoch: int | None = None,
         topic_id: str = "",
@@ -81,7 +81,7 @@ class Message:
         self.offset = offset
         self.key = key
         self.value = value
-        self.headers = tuple(headers)
+        self.headers = tuple(headers or ())
         self.timestamp_ms = timestamp_ms
         self.leader_epoch = leader_epoch
         self.topic_id = topic_id

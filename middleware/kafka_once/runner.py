@@ -366,8 +366,8 @@ class Runner:
 
     def _close(self) -> None:
         """Leave everything in order as far as it goes; the first error is the one that is reported."""
-        self._executor.close()
-        for step in (self._commit_last, self._close_broker, self._say_goodbye, self._inbox.close):
+        steps = (self._executor.close, self._commit_last, self._close_broker, self._say_goodbye, self._inbox.close)
+        for step in steps:
             try:
                 step()
             except Exception as error:  # noqa: BLE001  (one part that fails must not keep the others open)

@@ -173,7 +173,7 @@ def store_url(url: object) -> object:
         )
         raise ConfigurationError("store", shown_store(url), remedy)
     if _trusts_anybody(url):
-        remedy = "leave ssl_cert_reqs out and give your own authority's certificate by ssl_ca_certs=…"
+        remedy = "leave ssl_cert_reqs and ssl_check_hostname out; name your own authority's file by ssl_ca_certs=…"
         raise ConfigurationError("store", shown_store(url), remedy)
     if scheme == "unix" and not rest.rpartition("@")[2].startswith("/"):
         raise ConfigurationError("store", shown_store(url), "name the socket's absolute path: unix:///run/redis.sock")
@@ -181,9 +181,10 @@ def store_url(url: object) -> object:
 
 
 def _trusts_anybody(url: str) -> bool:
-    """Whether it takes TLS certificates that nobody has checked."""
-    checks = parse_qs(url.partition("?")[2]).get("ssl_cert_reqs", [])
-    return any(check.lower() != "required" for check in checks)
+    """Whether it takes TLS certificates that nobody has checked, or that are another host's."""
+    query = parse_qs(url.partition("?")[2])
+    checks, names = query.get("ssl_cert_reqs", []), query.get("ssl_check_hostname", [])
+    return any(check.lower() != "required" for check in checks) or any(name.lower() != "true" for name in names)
 
 
 def _names_a_host(url: str) -> bool:

@@ -105,9 +105,11 @@ def test_a_certificate_for_another_name_is_refused(guarded: Guarded) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["rediss://host", "rediss+cluster://host", "rediss+sentinel://host/service/0"])
-@pytest.mark.parametrize("check", ["none", "NONE", "optional"])
-def test_to_trust_anybody_is_refused_before_anything_is_asked(scheme: str, check: str) -> None:
+@pytest.mark.parametrize(
+    "query", ["ssl_cert_reqs=none", "ssl_cert_reqs=NONE", "ssl_cert_reqs=optional", "ssl_check_hostname=no"]
+)
+def test_to_trust_anybody_is_refused_before_anything_is_asked(scheme: str, query: str) -> None:
     with pytest.raises(ConfigurationError, match="ssl_ca_certs") as refused:
-        Settings(bootstrap_servers="localhost", group="g", store=f"{scheme}?ssl_cert_reqs={check}")
+        Settings(bootstrap_servers="localhost", group="g", store=f"{scheme}?{query}")
 
     assert "store='rediss" in str(refused.value)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message as ClientMessage
 from typer.testing import CliRunner
 
 from kafka_once import BrokerRefused, Message, TopicPartition, compose, header
@@ -464,3 +465,12 @@ def test_the_versions_are_shown(call):
 
     assert shown.exit_code == 0
     assert re.fullmatch(r"kafka-once \d+\.\d+\S*, confluent-kafka \d+\.\d+\S*\n", shown.stdout)
+
+
+def test_a_record_without_headers_is_shown_like_any_other():
+    """The client says None for no headers; its key stands in the payload, say."""
+    record = ClientMessage("payments", 0, 7, value=b'{"id": "order-7"}', timestamp=(0, 0), headers=None)
+
+    shown = onlooker._message(TopicPartition("payments", 0), record)
+
+    assert (shown.value, shown.headers) == (b'{"id": "order-7"}', ())

@@ -1,5 +1,6 @@
 """Threads that run handlers: what one raises becomes a result, whatever it is, and the thread is free for the next."""
 
+import asyncio
 import time
 from queue import SimpleQueue
 
@@ -57,9 +58,8 @@ def test_whatever_a_handler_raises_is_a_result_and_its_thread_goes_on(raised: ty
     assert second.results == [None, None]
 
 
-@pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_handler_that_returns_what_nobody_awaits_is_no_success(kind: str) -> None:
-    """F07: it hands on what an async function gave it; nothing has run."""
+def test_a_handler_that_returns_what_nobody_awaits_is_no_success() -> None:
+    """F07: a plain function that hands on what an async one gave it; nothing has run."""
     ran = []
 
     async def work(message: Message) -> None:
@@ -68,16 +68,41 @@ def test_a_handler_that_returns_what_nobody_awaits_is_no_success(kind: str) -> N
     def handle(message: Message) -> None:
         return work(message)
 
-    async def handle_async(message: Message) -> None:
-        return work(message)
-
-    stand = Stand(handle if kind == "plain" else handle_async)
+    stand = Stand(handle)
     try:
         group = stand.run(group_of(0, 1))
     finally:
         stand.handlers.close()
     assert [type(result) for result in group.results] == [ConfigurationError]
     assert ran == []
+
+
+@pytest.mark.parametrize("returned", ["a coroutine", "a task", "a task that has ended"])
+def test_an_async_handler_is_done_when_what_it_returns_is_done(returned: str) -> None:
+    """F07: `return work(message)`, where `await` was forgotten or a task was made."""
+    ran = []
+
+    async def work(message: Message) -> None:
+        await asyncio.sleep(0)
+        ran.append(message.offset)
+        if message.offset == 1:
+            raise ValueError
+
+    async def handle(message: Message) -> object:
+        if returned == "a coroutine":
+            return work(message)
+        task = asyncio.ensure_future(work(message))
+        if returned == "a task that has ended":
+            await asyncio.wait([task])
+        return task
+
+    stand = Stand(handle)
+    try:
+        group = stand.run(group_of(0, 1, 2))
+    finally:
+        stand.handlers.close()
+    assert ran == [0, 1]
+    assert [type(result) for result in group.results] == [type(None), ValueError]
 
 
 def test_nothing_is_begun_when_the_lease_is_not_trusted_any_more() -> None:

@@ -5,6 +5,7 @@ import pytest
 from kafka_once.core.calls import CommitMark, CommitResult, Committed, Exchange, LogBounds, Seek
 from kafka_once.core.claims import Freed
 from kafka_once.core.engine import Engine
+from kafka_once.core.lane import Group
 from kafka_once.core.rules import Rules
 from kafka_once.core.semantics import Semantics
 from kafka_once.errors import BrokerUnavailable, InDoubt
@@ -196,6 +197,29 @@ def test_what_is_handed_out_twice_without_a_claim_ends_twice() -> None:
     assert worker.outcomes() == {"completed": 1, "dropped": 1}
     assert worker.engine.drained()
     assert not loop.end("t", 0, 0)
+
+
+def test_what_is_ended_while_it_is_found_too_late_is_posted_once() -> None:
+    """Another thread commits a copy that was handed out before; the newer one stands in its place by then."""
+    posted: list[Group] = []
+    loop = HandOut(limit=10)
+
+    def now_s() -> float:
+        if loop._taken:
+            loop.end("t", 0, 0)
+        return 100.0
+
+    loop.open(posted.append, now_s)
+    worker = Worker(semantics=Semantics.AT_LEAST_ONCE, store=False, exclusive=False).own()
+    worker.engine.offer(5)
+    worker.deliver("a")
+    [group] = worker.running
+    group.begin_before_ms = 1
+    loop.start([group])
+
+    assert loop.take(0) is None
+    assert posted == [group]
+    assert group.results == [None]
 
 
 def test_what_the_loop_took_has_no_time_of_its_own_so_as_much_is_claimed_as_it_has_room_for() -> None:
