@@ -98,7 +98,8 @@ class Runner:
         self._settings = settings
         self._observers = observers or Observers()
         self._clock_s = clock_s
-        # Its own: a program that seeds Python's shared generator would give all its processes the same waits.
+        # Its own: in a program that seeds Python's shared generator all processes would have the same waits and, worse,
+        # the same tokens, by which the store knows a repeated request for a session.
         self._random_bits = Random().getrandbits
         self.picture = Picture(clock_s)
         self._inbox = Inbox()

@@ -51,7 +51,7 @@ def test_to_stop_for_a_hung_handler_takes_a_deadline() -> None:
 
 
 def test_the_generator_that_all_of_a_program_shares_is_left_alone() -> None:
-    """A program that seeds it may count on what it draws, and its processes must not wait in step."""
+    """Who seeds it may count on what is drawn; processes must not have the same tokens, or wait in step."""
     ran, adapters = threading.Event(), memory(b"")
     app = App("localhost", group="g", store="memory://", adapters=adapters)
 
